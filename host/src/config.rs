@@ -1,0 +1,5 @@
+//! Text to plan, with every problem at once.
+
+mod plan;
+
+pub use plan::*;

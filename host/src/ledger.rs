@@ -1,0 +1,164 @@
+//! What became of every message, in numbers that must balance.
+//!
+//! At any moment `received = acked + returned + in flight`; and at rest, for each lane,
+//! `received + split = delivered + parked + dead-lettered + dropped + abandoned`.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::Serialize;
+
+/// How a lane answered for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The sink confirmed it.
+    Delivered,
+    /// It lies on the sink's parking queue, confirmed by the broker.
+    Parked,
+    /// It lies on the dead-letter queue, confirmed by the broker.
+    DeadLettered,
+    /// A step, or `on_failure = "discard"`, let it go on purpose.
+    Dropped,
+    /// Nobody answered: it stays with the broker, who delivers it again.
+    Abandoned,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of the ledger's columns.
+    pub const ALL: [Self; 5] = [Self::Delivered, Self::Parked, Self::DeadLettered, Self::Dropped, Self::Abandoned];
+
+    /// The name in metrics, logs and `/status`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Parked => "parked",
+            Self::DeadLettered => "dead_lettered",
+            Self::Dropped => "dropped",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// One lane's column.
+#[derive(Debug, Default)]
+struct Column {
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    split: AtomicU64,
+}
+
+/// The counters of one pipeline. They outlive generations.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    received: AtomicU64,
+    acked: AtomicU64,
+    returned: AtomicU64,
+    lanes: RwLock<BTreeMap<Arc<str>, Arc<Column>>>,
+}
+
+/// The ledger at one moment, as `/status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Balance {
+    /// Messages taken from the source, redeliveries included.
+    pub received: u64,
+    /// Messages acknowledged to the broker.
+    pub acked: u64,
+    /// Messages that went back to the broker unanswered: a lost connection, or a stop.
+    pub returned: u64,
+    /// Messages between the two.
+    pub in_flight: u64,
+    /// Per lane, messages by outcome.
+    pub lanes: BTreeMap<String, LaneBalance>,
+    /// Whether the numbers add up as far as they can at this moment.
+    pub balanced: bool,
+}
+
+/// One lane's column at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LaneBalance {
+    /// Further messages that transformers made by splitting.
+    pub split: u64,
+    /// Messages by outcome.
+    #[serde(flatten)]
+    pub outcomes: BTreeMap<&'static str, u64>,
+}
+
+impl Ledger {
+    /// Opens a lane's column; the same name always gives the same column.
+    pub fn open_lane(&self, name: &str) {
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        lanes.entry(name.into()).or_default();
+    }
+
+    /// Counts messages taken from the source.
+    pub fn receive(&self, messages: u64) {
+        self.received.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Counts messages acknowledged to the broker.
+    pub fn acknowledge(&self, messages: u64) {
+        self.acked.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Counts messages that went back to the broker unanswered.
+    pub fn give_back(&self, messages: u64) {
+        self.returned.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Counts the further messages of a split; without a lane, each lane has them.
+    pub fn add_split(&self, lane: Option<&str>, messages: u64) {
+        self.in_columns(lane, |column| &column.split, messages);
+    }
+
+    /// Counts a lane's answers; without a lane, the answer is every lane's.
+    pub fn answer(&self, lane: Option<&str>, outcome: Outcome, messages: u64) {
+        self.in_columns(lane, |column| column.cell(outcome), messages);
+    }
+
+    fn in_columns(&self, lane: Option<&str>, cell: impl Fn(&Column) -> &AtomicU64, messages: u64) {
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        for (_, column) in lanes.iter().filter(|(name, _)| lane.is_none_or(|lane| ***name == *lane)) {
+            cell(column).fetch_add(messages, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads the ledger.
+    #[must_use]
+    pub fn balance(&self) -> Balance {
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        // Answers are read before what they answer for, so that a running pipeline never seems to have answered too much.
+        let lanes: BTreeMap<String, LaneBalance> = lanes.iter().map(|(name, column)| (name.to_string(), column.read())).collect();
+        let (acked, returned) = (self.acked.load(Ordering::Relaxed), self.returned.load(Ordering::Relaxed));
+        let received = self.received.load(Ordering::Relaxed);
+        let answered = acked + returned;
+        let in_flight = received.saturating_sub(answered);
+        let balanced = answered <= received && lanes.values().all(|lane| lane.balances(received, in_flight));
+        Balance { received, acked, returned, in_flight, lanes, balanced }
+    }
+}
+
+impl LaneBalance {
+    fn balances(&self, received: u64, in_flight: u64) -> bool {
+        let (answered, due) = (self.outcomes.values().sum::<u64>(), received + self.split);
+        if in_flight == 0 { answered == due } else { answered <= due }
+    }
+}
+
+impl Column {
+    fn cell(&self, outcome: Outcome) -> &AtomicU64 {
+        let [delivered, parked, dead_lettered, dropped, abandoned] = &self.outcomes;
+        match outcome {
+            Outcome::Delivered => delivered,
+            Outcome::Parked => parked,
+            Outcome::DeadLettered => dead_lettered,
+            Outcome::Dropped => dropped,
+            Outcome::Abandoned => abandoned,
+        }
+    }
+
+    fn read(&self) -> LaneBalance {
+        let count = |outcome: &Outcome| (outcome.name(), self.cell(*outcome).load(Ordering::Relaxed));
+        LaneBalance { outcomes: Outcome::ALL.iter().map(count).collect(), split: self.split.load(Ordering::Relaxed) }
+    }
+}

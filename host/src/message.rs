@@ -1,0 +1,128 @@
+//! A message and its identity. Knows nothing of brokers, steps or sinks.
+
+mod fields;
+mod pointer;
+
+pub use fields::{Fields, Found};
+pub use pointer::{Pointer, PointerError};
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// Upstream identity of a message, stable across its redeliveries, e.g. an AMQP `message_id`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(Arc<str>);
+
+impl MessageId {
+    /// Longest id, in bytes: what an AMQP short string holds.
+    pub const MAX_BYTES: usize = 255;
+
+    /// An id, or none where the text is empty, longer than [`Self::MAX_BYTES`], or holds U+0000 (which no database stores).
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let usable = !text.is_empty() && text.len() <= Self::MAX_BYTES && !text.contains('\0');
+        usable.then(|| Self(text.into()))
+    }
+
+    /// The id as text. Not trusted: escape it before it is shown.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.escape_debug())
+    }
+}
+
+/// What came with a body: the source's own properties, kept as they are so that a dead letter can carry them on.
+pub trait Properties: Any + Send + Sync + fmt::Debug {
+    /// One value by its metadata key, e.g. `message-id`, `routing-key`, `header:tenant` (the list stands in the WIT's `manifest.reads`).
+    fn get(&self, key: &str) -> Option<Cow<'_, str>>;
+}
+
+/// Properties of a message that came with none.
+#[derive(Debug)]
+pub struct NoProperties;
+
+impl Properties for NoProperties {
+    fn get(&self, _key: &str) -> Option<Cow<'_, str>> {
+        None
+    }
+}
+
+/// A field that the host itself saw sealed. What a message says of itself is not trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedField {
+    /// Where in the body.
+    pub pointer: Pointer,
+    /// The key that sealed it.
+    pub key_id: Arc<str>,
+}
+
+/// One message, on its way from the source to the sinks. Cloning copies no bytes.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Stable across redeliveries of the same upstream message; none when the upstream gave none.
+    pub id: Option<MessageId>,
+    /// The bytes as the steps have left them.
+    pub body: Bytes,
+    /// The bytes as they came, for the dead-letter queue.
+    pub original: Bytes,
+    /// What came with the bytes.
+    pub properties: Arc<dyn Properties>,
+    /// The fields that are sealed in `body`. Emptied when a step replaces the body.
+    pub sealed: Vec<SealedField>,
+}
+
+impl Message {
+    /// A message as a source hands it on.
+    #[must_use]
+    pub fn new(id: Option<MessageId>, body: Bytes, properties: Arc<dyn Properties>) -> Self {
+        Self { id, original: body.clone(), body, properties, sealed: Vec::new() }
+    }
+
+    /// The same message with another body: nothing in it counts as sealed any more.
+    #[must_use]
+    pub fn with_body(&self, body: Bytes) -> Self {
+        Self { body, sealed: Vec::new(), ..self.clone() }
+    }
+
+    /// The id for logs: escaped, or `-`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        self.id.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string)
+    }
+}
+
+/// Why a message, or a row of it, is refused for good. Never holds content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// A short stable name, e.g. `too_long`.
+    pub code: Cow<'static, str>,
+    /// One sentence for a person.
+    pub message: String,
+    /// Where in the body, as a JSON pointer.
+    pub pointer: Option<String>,
+}
+
+impl Reason {
+    /// A reason about the message as a whole.
+    #[must_use]
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code: Cow::Borrowed(code), message: message.into(), pointer: None }
+    }
+
+    /// The same reason, about one field.
+    #[must_use]
+    pub fn at(mut self, pointer: &Pointer) -> Self {
+        self.pointer = Some(pointer.to_string());
+        self
+    }
+}

@@ -1,0 +1,140 @@
+//! Where deliveries come from, and the side queues that the source keeps.
+
+pub mod http;
+pub mod journal;
+pub mod rabbitmq;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use crate::delivery::Delivery;
+use crate::ledger::Ledger;
+use crate::lifecycle::Stop;
+use crate::message::{Message, Reason};
+use crate::telemetry::Telemetry;
+
+/// Why a stage (a source, a side queue or a sink) could not do its work: nothing is wrong with the messages.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StageError {
+    /// A short stable name for metrics, e.g. `connection_refused`, `sqlstate_57P01`.
+    pub code: String,
+    /// What happened, for the operator. Never holds content or credentials.
+    pub message: String,
+    /// Whether a person must mend something (a missing table, a key of the wrong type) before trying again can help.
+    pub needs_operator: bool,
+}
+
+/// What a source hands its batches to.
+#[derive(Debug)]
+pub struct Intake {
+    /// The bounded way into the pipeline. Dropping it tells the pipeline that nothing more comes.
+    pub batches: mpsc::Sender<Vec<Delivery>>,
+    /// For the windows that the source opens; the source counts `acknowledge` and `give_back`, a window counts the rest.
+    pub ledger: Arc<Ledger>,
+    /// For the health of the stage and its counters.
+    pub telemetry: Telemetry,
+    /// Most messages in one batch.
+    pub max_messages: usize,
+    /// How long a batch that is not full waits for more. Zero: not at all.
+    pub linger: std::time::Duration,
+    /// Longest wait for what is in flight after the stop.
+    pub drain_timeout: std::time::Duration,
+}
+
+/// A source of deliveries.
+#[async_trait]
+pub trait Source: Send {
+    /// Takes messages until the stop, and acknowledges what is settled, in order. Connects and reconnects by itself, for ever.
+    ///
+    /// After the stop it takes no more, drops `intake.batches`, acknowledges what settles within `drain_timeout`, leaves the rest to
+    /// the broker, and returns how many messages it left.
+    async fn run(self: Box<Self>, intake: Intake, stop: Stop) -> u64;
+}
+
+/// A queue beside the source's own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SideQueue {
+    /// `<queue>.dead`: messages that can never succeed.
+    Dead,
+    /// `<queue>.parked.<sink>`: messages that one sink could not take yet.
+    Parked(Arc<str>),
+}
+
+/// A message for a side queue: its original bytes and properties travel, with further headers.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// The message. What is put is its `original`, with its properties and id.
+    pub message: Message,
+    /// Headers beside its own, e.g. `tidegate-code`.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// Names of the headers that a dead letter carries. The same names on every source.
+pub mod header {
+    /// Name of the pipeline.
+    pub const PIPELINE: &str = "tidegate-pipeline";
+    /// The step or sink that refused it, e.g. `steps.validate`, `sinks.history`.
+    pub const STAGE: &str = "tidegate-stage";
+    /// Code of the reason.
+    pub const CODE: &str = "tidegate-code";
+    /// The reason, one sentence.
+    pub const REASON: &str = "tidegate-reason";
+    /// Where in the body, as a JSON pointer.
+    pub const POINTER: &str = "tidegate-pointer";
+    /// Digest of the plugin that refused it, `sha256:…`.
+    pub const PLUGIN: &str = "tidegate-plugin";
+    /// Generation of the pipeline.
+    pub const GENERATION: &str = "tidegate-generation";
+    /// When, RFC 3339.
+    pub const TIME: &str = "tidegate-time";
+}
+
+/// The source's side queues.
+#[async_trait]
+pub trait Mailbox: Send + Sync {
+    /// Puts letters on a queue, in order; they are durable when this returns.
+    ///
+    /// # Errors
+    /// Fails when not every letter is confirmed; some may be on the queue all the same. Try the whole again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave letters on the queue that were not confirmed.
+    async fn put(&self, queue: &SideQueue, letters: &[Letter]) -> Result<(), StageError>;
+
+    /// Opens a side queue to take letters from, oldest first.
+    ///
+    /// # Errors
+    /// Fails when the source cannot be reached.
+    async fn open(&self, queue: &SideQueue) -> Result<Box<dyn Taking>, StageError>;
+}
+
+/// A side queue that is being emptied. Dropping it leaves what was not removed on the queue.
+#[async_trait]
+pub trait Taking: Send {
+    /// The next messages, oldest first, `max` at most; empty when the queue has no more. They stay on the queue until
+    /// [`Self::remove`].
+    ///
+    /// # Errors
+    /// Fails when the source cannot be reached; open the queue again.
+    async fn next(&mut self, max: usize) -> Result<Vec<Message>, StageError>;
+
+    /// Removes all that [`Self::next`] gave since the last removal.
+    ///
+    /// # Errors
+    /// Fails when the source cannot be reached: the messages may come again.
+    async fn remove(&mut self) -> Result<(), StageError>;
+}
+
+/// Why a message is refused, with who refused it: what a dead letter says.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// `steps.NAME` or `sinks.NAME`.
+    pub stage: Arc<str>,
+    /// Why.
+    pub reason: Reason,
+    /// Digest of the plugin, where a step refused it.
+    pub plugin: Option<Arc<str>>,
+}
