@@ -1,1 +1,4 @@
 //! To come.
+
+/// `tidegate migrate`.
+pub mod migrate;
