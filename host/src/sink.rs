@@ -4,6 +4,7 @@ pub mod columns;
 pub mod live;
 pub mod postgres;
 pub mod redis;
+mod report;
 pub mod sqlite;
 
 use async_trait::async_trait;
