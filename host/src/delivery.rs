@@ -120,8 +120,10 @@ pub struct Delivery {
     duty: Duty,
 }
 
+/// The duty alone, while its message is elsewhere: in a step, or in a sink's hands. Dropped open, it counts as not answered.
 #[derive(Debug)]
-struct Duty {
+#[must_use = "an open duty is delivered again"]
+pub struct Duty {
     window: Arc<Window>,
     sequence: u64,
     /// The lane that must answer; none before the fan-out, when an answer is every lane's.
@@ -130,6 +132,22 @@ struct Duty {
 }
 
 impl Delivery {
+    /// Takes message and duty apart, so that a batch of messages can be handed on as a slice.
+    pub fn into_parts(self) -> (Message, Duty) {
+        (self.message, self.duty)
+    }
+
+    /// Puts a message, perhaps changed, and its duty together again.
+    pub fn from_parts(message: Message, duty: Duty) -> Self {
+        Self { message, duty }
+    }
+
+    /// Whether both are duties for the same upstream message: parts of a split.
+    #[must_use]
+    pub fn is_part_of_same(&self, other: &Self) -> bool {
+        self.duty.sequence == other.duty.sequence && Arc::ptr_eq(&self.duty.window, &other.duty.window)
+    }
+
     /// Gives one delivery to each lane, all of the same message, in the order of `lanes`. Without lanes the message is settled as dropped.
     pub fn fan_out(mut self, lanes: &[Arc<str>]) -> Vec<Self> {
         if lanes.is_empty() {
@@ -171,7 +189,12 @@ impl Duty {
 
 /// Answers for a batch at once, every delivery with the same outcome.
 pub fn settle(deliveries: impl IntoIterator<Item = Delivery>, outcome: Outcome) {
-    let mut duties = deliveries.into_iter().map(|delivery| delivery.duty).peekable();
+    settle_duties(deliveries.into_iter().map(|delivery| delivery.duty), outcome);
+}
+
+/// As [`settle`], for duties whose messages are elsewhere.
+pub fn settle_duties(duties: impl IntoIterator<Item = Duty>, outcome: Outcome) {
+    let mut duties = duties.into_iter().peekable();
     while let Some(first) = duties.next() {
         let (window, lane) = (Arc::clone(&first.window), first.lane.clone());
         let mut answered = 0;

@@ -8,11 +8,11 @@ pub mod secret;
 /// What travels: bytes, metadata, identity, and the fields that a JSON pointer finds.
 pub mod message;
 
-/// What is counted, and which stage is up.
-pub mod telemetry;
-
 /// What became of every message, in numbers that must balance.
 pub mod ledger;
+
+/// What is counted, and which stage is up.
+pub mod telemetry;
 
 /// The duty to answer for a message, exactly once.
 pub mod delivery;

@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter as Cell;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
+
+use crate::ledger::Balance;
 
 /// What the host counts beside the ledger. The last word is the unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,11 +31,13 @@ pub enum Counter {
     StageFailures,
     /// Connections that a stage opened. Labels: stage.
     StageConnects,
+    /// Parked messages that the sink took later. Labels: sink.
+    RecoveredMessages,
 }
 
 impl Counter {
     /// Every counter, for `/metrics`.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::RejectedMessages,
         Self::StepFaults,
         Self::PassedMessages,
@@ -41,6 +46,7 @@ impl Counter {
         Self::DiscardedMessages,
         Self::StageFailures,
         Self::StageConnects,
+        Self::RecoveredMessages,
     ];
 
     /// Name (without `tidegate_` and `_total`) and help on `/metrics`.
@@ -55,17 +61,19 @@ impl Counter {
             Self::DiscardedMessages => ("discarded_messages", "Messages let go by on_failure = discard"),
             Self::StageFailures => ("stage_failures", "Writes that failed and were tried again or parked"),
             Self::StageConnects => ("stage_connects", "Connections that a stage opened"),
+            Self::RecoveredMessages => ("recovered_messages", "Parked messages that the sink took later"),
         }
     }
 }
 
 type Labels = Vec<(String, String)>;
+type Families = Vec<(Counter, Family<Labels, Cell>)>;
 
-/// Counters and health of one process. Cheap to clone, shared by all.
+/// Counters and health of one pipeline. Cheap to clone; the counters are those of the whole process, labelled by pipeline.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
-    registry: Arc<Registry>,
-    cells: Arc<Vec<Family<Labels, Cell>>>,
+    pipeline: Arc<str>,
+    families: Arc<Families>,
     stages: Arc<Mutex<BTreeMap<String, Health>>>,
 }
 
@@ -83,26 +91,26 @@ pub enum Health {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("tidegate");
-        let cells = Counter::ALL.iter().map(|counter| {
-            let family = Family::default();
-            let (name, help) = counter.describe();
-            registry.register(name, help, family.clone());
-            family
-        });
-        let cells = Arc::new(cells.collect());
-        Self { registry: Arc::new(registry), cells, stages: Arc::default() }
+        let families = Counter::ALL.iter().map(|counter| (*counter, Family::default())).collect();
+        Self { pipeline: "pipeline".into(), families: Arc::new(families), stages: Arc::default() }
     }
 }
 
 impl Telemetry {
+    /// The same counters, labelled with this pipeline; its stages are its own.
+    #[must_use]
+    pub fn of_pipeline(&self, name: &str) -> Self {
+        Self { pipeline: name.into(), families: Arc::clone(&self.families), stages: Arc::default() }
+    }
+
     /// Adds to a counter. Label values must be names or codes, never content.
     pub fn count(&self, counter: Counter, labels: &[(&str, &str)], by: u64) {
         if by == 0 {
             return;
         }
-        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        if let Some(family) = self.cells.get(counter as usize) {
+        let all = [("pipeline", &*self.pipeline)].into_iter().chain(labels.iter().copied());
+        let labels: Labels = all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        if let Some((_, family)) = self.families.iter().find(|(known, _)| *known == counter) {
             family.get_or_create(&labels).inc_by(by);
         }
     }
@@ -110,7 +118,11 @@ impl Telemetry {
     /// Notes how a stage is, e.g. `source.rabbitmq` or `sinks.history`. Says whether that is news.
     pub fn set_health(&self, stage: &str, health: Health) -> bool {
         let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
-        stages.insert(stage.to_owned(), health.clone()) != Some(health)
+        if stages.get(stage) == Some(&health) {
+            return false;
+        }
+        stages.insert(stage.to_owned(), health);
+        true
     }
 
     /// How every stage is.
@@ -119,13 +131,87 @@ impl Telemetry {
         self.stages.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The counters in the Prometheus text format.
+    /// The counters, and each pipeline's ledger, in the Prometheus text format.
     #[must_use]
-    pub fn exposition(&self) -> String {
+    pub fn exposition<'a>(&self, ledgers: impl IntoIterator<Item = (&'a str, Balance)>) -> String {
+        let mut registry = Registry::with_prefix("tidegate");
+        for (counter, family) in self.families.iter() {
+            let (name, help) = counter.describe();
+            registry.register(name, help, family.clone());
+        }
+        let book = Book::of(ledgers);
+        registry.register("ledger_messages", "Messages of a pipeline: received = acked + returned + in flight", book.messages);
+        registry.register(
+            "lane_messages",
+            "A lane's answers; received + split is their sum when nothing is in flight",
+            book.lanes,
+        );
+        registry.register("in_flight_messages", "Messages taken and not acknowledged yet", book.in_flight);
         let mut text = String::new();
-        if encode(&mut text, &self.registry).is_err() {
+        if encode(&mut text, &registry).is_err() {
             tracing::error!("the metrics could not be encoded");
         }
         text
+    }
+}
+
+/// The ledgers as metrics.
+#[derive(Default)]
+struct Book {
+    messages: Family<Labels, Cell>,
+    lanes: Family<Labels, Cell>,
+    in_flight: Family<Labels, Gauge>,
+}
+
+impl Book {
+    fn of<'a>(ledgers: impl IntoIterator<Item = (&'a str, Balance)>) -> Self {
+        let book = Self::default();
+        for (pipeline, balance) in ledgers {
+            let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+            let sides = [("received", balance.received), ("acked", balance.acked), ("returned", balance.returned)];
+            for (side, count) in sides {
+                let labels = vec![label("pipeline", pipeline), label("side", side)];
+                book.messages.get_or_create(&labels).inc_by(count);
+            }
+            for (lane, column) in &balance.lanes {
+                for (outcome, count) in
+                    column.outcomes.iter().map(|(name, count)| (*name, *count)).chain([("split", column.split)])
+                {
+                    let labels = vec![label("pipeline", pipeline), label("lane", lane), label("outcome", outcome)];
+                    book.lanes.get_or_create(&labels).inc_by(count);
+                }
+            }
+            let in_flight = i64::try_from(balance.in_flight).unwrap_or(i64::MAX);
+            book.in_flight.get_or_create(&vec![label("pipeline", pipeline)]).set(in_flight);
+        }
+        book
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Ledger, Outcome};
+
+    #[test]
+    fn every_counter_is_on_the_exposition_under_its_own_name() {
+        let telemetry = Telemetry::default();
+        for counter in Counter::ALL {
+            telemetry.count(counter, &[("step", "x")], 2);
+            let line = format!("tidegate_{}_total{{pipeline=\"pipeline\",step=\"x\"}} 2", counter.describe().0);
+            assert!(telemetry.exposition([]).contains(&line), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_ledger_is_on_the_exposition() {
+        let ledger = Ledger::default();
+        ledger.open_lane("history");
+        ledger.receive(3);
+        ledger.answer(None, Outcome::Delivered, 2);
+        let text = Telemetry::default().exposition([("p", ledger.balance())]);
+        assert!(text.contains("tidegate_ledger_messages_total{pipeline=\"p\",side=\"received\"} 3"), "{text}");
+        assert!(text.contains("tidegate_lane_messages_total{pipeline=\"p\",lane=\"history\",outcome=\"delivered\"} 2"), "{text}");
+        assert!(text.contains("tidegate_in_flight_messages{pipeline=\"p\"} 3"), "{text}");
     }
 }
