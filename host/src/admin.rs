@@ -32,7 +32,7 @@ pub struct Status {
     /// Version of the host.
     pub version: &'static str,
     /// Name of the pipeline.
-    pub pipeline: Arc<str>,
+    pub pipeline: String,
     /// Generation that new batches begin on.
     pub generation: u64,
     /// What became of every message.
@@ -103,7 +103,7 @@ impl Status {
         let generation = pipeline.generation();
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            pipeline: Arc::clone(&pipeline.plan.name),
+            pipeline: pipeline.plan.name.to_string(),
             generation: generation.number,
             ledger: pipeline.ledger.balance(),
             plugins: generation.plugins.clone(),

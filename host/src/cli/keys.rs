@@ -31,7 +31,11 @@ pub(super) fn keys(arguments: Arguments) -> Result<(), Failure> {
 
 fn generate() -> Result<(), Failure> {
     let generated = keys::generate().map_err(|error| Failure::Running(error.to_string()))?;
-    say(&generated.to_string());
+    say(&generated.file_text());
+    say("\n# The same for the original's main_server_consumer_configurations.json, which has one key and one static initialization vector:\n");
+    for line in generated.original_lines().lines() {
+        say(&format!("# {line}\n"));
+    }
     Ok(())
 }
 
@@ -40,9 +44,9 @@ fn list(files: &Files) -> Result<(), Failure> {
         for (name, plan) in &loaded.plan.key_rings {
             let ring = KeyRing::load(name, plan).map_err(|error| Failure::Config(error.to_string()))?;
             for key in ring.iter() {
-                let active = if key.id() == ring.active().id() { "active" } else { "opens" };
-                let original = if key.iv().is_some() { ", original" } else { "" };
-                say(&format!("{name}\t{}\t{active}{original}\n", key.id()));
+                let active = if key.id == ring.active().id { "active" } else { "opens" };
+                let original = if key.iv.is_some() { ", original" } else { "" };
+                say(&format!("{name}\t{}\t{active}{original}\n", key.id));
             }
         }
     }

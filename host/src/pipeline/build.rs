@@ -166,7 +166,7 @@ impl Builder<'_> {
         let ring = self.rings.get(&seal.key_ring).ok_or(BuildProblem::NotTold)?;
         ring.check_length(cipher.parameters().key_bytes).map_err(BuildProblem::Keys)?;
         let bare = step.settings.get("authenticate") == Some(&serde_json::Value::Bool(false));
-        let original = cipher.parameters().cipher == "aes-256-cbc" && bare && ring.active().iv().is_some();
+        let original = cipher.parameters().cipher == "aes-256-cbc" && bare && ring.active().iv.is_some();
         // The other way round as well: a bare cipher must not write a form that promises authentication.
         if (seal.format == SealFormat::Original) != (original && bare) || (bare && seal.format == SealFormat::Tg1) {
             return Err(BuildProblem::NotOriginal);
@@ -191,7 +191,7 @@ fn check_digest(component: &Component, pinned: Option<&str>) -> Result<(), Build
 fn report(step: &StepPlan, component: &Component) -> PluginReport {
     let manifest = component.manifest();
     PluginReport {
-        step: Arc::clone(&step.name),
+        step: step.name.to_string(),
         plugin: step.plugin.display().to_string(),
         name: manifest.name.clone(),
         version: manifest.version.clone(),

@@ -35,7 +35,7 @@ impl Generation {
 #[derive(Clone, Debug, Serialize)]
 pub struct PluginReport {
     /// Name of the step.
-    pub step: Arc<str>,
+    pub step: String,
     /// File of the component.
     pub plugin: String,
     /// Name that the plugin gives itself.

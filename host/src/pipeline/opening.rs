@@ -52,7 +52,7 @@ impl Opener {
         for ((index, value), slot) in values.iter().enumerate().zip(&mut opened) {
             if value.starts_with("tg") {
                 match Sealed::parse(value) {
-                    Ok(sealed) => groups.entry((sealed.cipher().to_owned(), sealed.key_id().to_owned())).or_default().push((index, sealed)),
+                    Ok(sealed) => groups.entry((sealed.cipher.to_owned(), sealed.key_id.to_owned())).or_default().push((index, sealed)),
                     Err(error) => *slot = Some(Err(OpenError::Form(error.to_string()))),
                 }
             } else {
@@ -89,7 +89,7 @@ impl Opener {
     }
 
     fn open_original(&self, value: &str) -> Result<String, OpenError> {
-        let keys = || self.rings.iter().flat_map(|ring| ring.iter()).filter(|key| key.iv().is_some());
+        let keys = || self.rings.iter().flat_map(|ring| ring.iter()).filter(|key| key.iv.is_some());
         if keys().next().is_none() {
             let text = "it is not of the form `tg1.…`, and no key ring has a key with an `iv` for values of the original";
             return Err(OpenError::Form(text.to_owned()));
@@ -104,15 +104,15 @@ impl Opener {
 /// Opens values of one cipher under one key.
 fn call(cipher: &Cipher, key: &Key, sealed: &[&Sealed<'_>]) -> Vec<Result<String, OpenError>> {
     let length = cipher.parameters().nonce_bytes;
-    let refused = |cause: String| OpenError::Refused { key: key.id().as_str().to_owned(), cause };
-    let parts: Vec<Option<(&[u8], &[u8])>> = sealed.iter().map(|sealed| sealed.nonce_and_ciphertext(length)).collect();
+    let refused = |cause: String| OpenError::Refused { key: key.id.as_str().to_owned(), cause };
+    let parts: Vec<Option<(&[u8], &[u8])>> = sealed.iter().map(|sealed| sealed.nonce_and_sealed(length).ok()).collect();
     let nonces = Packed::collect(parts.iter().map(|part| part.map_or(&[][..], |(nonce, _)| nonce)));
     let ciphertexts = Packed::collect(parts.iter().map(|part| part.map_or(&[][..], |(_, ciphertext)| ciphertext)));
     let contexts = Packed::collect(sealed.iter().map(|sealed| sealed.binding().as_slice()));
     let (Ok(nonces), Ok(contexts), Ok(ciphertexts)) = (nonces, contexts, ciphertexts) else {
         return vec![Err(refused("too much at once".to_owned())); sealed.len()];
     };
-    let answers = cipher.open(key.material(), &nonces, &contexts, &ciphertexts);
+    let answers = cipher.open(&key.material, &nonces, &contexts, &ciphertexts);
     let read = |answer: Result<Bytes, Failure>| match answer {
         Ok(plain) => String::from_utf8(plain.to_vec()).map_err(|_| OpenError::NotText),
         Err(Failure::Rejected(reason)) => Err(refused(reason.message)),

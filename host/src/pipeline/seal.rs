@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use tracing::{error, warn};
 
 use crate::config::SealFormat;
-use crate::keys::{self, Key, KeyRing, Sealed};
+use crate::keys::{self, Binder, Key, KeyRing, Sealed, Uses};
 use crate::message::{Fields, Message, Pointer, Reason, SealedField};
 use crate::plugin::{Cipher, Failure, Fault, FaultKind, Packed};
 
@@ -20,6 +21,7 @@ pub struct Sealer {
     ring: Arc<KeyRing>,
     field: Pointer,
     fields: Fields,
+    binder: Binder,
     format: SealFormat,
 }
 
@@ -33,8 +35,8 @@ impl Sealer {
     /// A sealer of `field` under the active key of `ring`.
     #[must_use]
     pub fn new(cipher: Cipher, ring: Arc<KeyRing>, field: Pointer, format: SealFormat) -> Self {
-        let fields = Fields::new([&field]);
-        Self { cipher, ring, field, fields, format }
+        let (fields, binder) = (Fields::new([&field]), Binder::new(&field));
+        Self { cipher, ring, field, fields, binder, format }
     }
 
     /// Seals the field of each message, or says why it cannot be sealed. Blocking.
@@ -83,26 +85,26 @@ impl Sealer {
     fn draw(&self, count: usize) -> Result<Packed, Fault> {
         let length = self.cipher.parameters().nonce_bytes;
         let key = self.ring.active();
-        let bytes = match (self.format, key.iv()) {
+        let bytes = match (self.format, key.iv) {
             (SealFormat::Tg1, _) => {
-                key.count_uses(count as u64).map_err(|error| unavailable(error.to_string()))?;
+                check_uses(key, count)?;
                 keys::draw_nonces(count, length).map_err(|error| unavailable(error.to_string()))?
             }
             (SealFormat::Original, Some(iv)) => iv.repeat(count),
-            (SealFormat::Original, None) => return Err(unavailable(format!("key {} has no `iv`", key.id()))),
+            (SealFormat::Original, None) => return Err(unavailable(format!("key {} has no `iv`", key.id))),
         };
         Ok(pack(bytes.chunks(length.max(1))))
     }
 
     fn call<'a>(&self, nonces: &Packed, items: impl Iterator<Item = (&'a Clear, &'a Message)> + Clone) -> Vec<Result<String, Failure>> {
-        let bindings: Vec<[u8; 16]> = items.clone().map(|(_, message)| keys::binding(message.id.as_ref(), &self.field)).collect();
+        let bindings: Vec<[u8; 16]> = items.clone().map(|(_, message)| self.binder.bind(message.id.as_ref())).collect();
         let contexts = match self.format {
             SealFormat::Tg1 => pack(bindings.iter().map(<[u8; 16]>::as_slice)),
             SealFormat::Original => pack(bindings.iter().map(|_| [].as_slice())),
         };
         let plain = pack(items.map(|(clear, _)| clear.text.as_bytes()));
         let key = self.ring.active();
-        let sealed = self.cipher.seal(key.material(), nonces, &contexts, &plain);
+        let sealed = self.cipher.seal(&key.material, nonces, &contexts, &plain);
         let write = |((answer, binding), nonce): ((Result<Bytes, Failure>, &[u8; 16]), &[u8])| {
             answer.map(|ciphertext| self.write(key, binding, nonce, &ciphertext))
         };
@@ -111,7 +113,7 @@ impl Sealer {
 
     fn write(&self, key: &Key, binding: &[u8; 16], nonce: &[u8], ciphertext: &[u8]) -> String {
         match self.format {
-            SealFormat::Tg1 => Sealed::write(&self.cipher.parameters().cipher, key.id(), binding, nonce, ciphertext),
+            SealFormat::Tg1 => Sealed::write(&self.cipher.parameters().cipher, &key.id, binding, nonce, ciphertext),
             SealFormat::Original => keys::original::wrap_base64(ciphertext),
         }
     }
@@ -129,7 +131,7 @@ impl Sealer {
         }
         body.push(b'"');
         body.extend_from_slice(after.unwrap_or_default());
-        let key_id = self.ring.active().id().as_str().into();
+        let key_id = self.ring.active().id.to_shared();
         // Splicing leaves every other field as it was, so that what was sealed before still is.
         let mut fields = message.sealed.clone();
         fields.push(SealedField { pointer: self.field.clone(), key_id });
@@ -141,6 +143,21 @@ impl Sealer {
 fn place_of(raw: &RawValue, body: &[u8]) -> Range<usize> {
     let start = (raw.get().as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
     start..start + raw.get().len()
+}
+
+/// A key that has sealed too much seals no more.
+fn check_uses(key: &Key, count: usize) -> Result<(), Fault> {
+    match key.count_uses(count as u64) {
+        Uses::Fine | Uses::RotateSoon { first: false, .. } => Ok(()),
+        Uses::RotateSoon { used, first: true } => {
+            warn!(key = %key.id, used, "the key has sealed half of what it may: make another one active");
+            Ok(())
+        }
+        Uses::Exhausted { used } => {
+            error!(key = %key.id, used, "the key is used up: make another one active");
+            Err(unavailable(format!("key {} is used up", key.id)))
+        }
+    }
 }
 
 fn pack<'a>(items: impl IntoIterator<Item = &'a [u8]>) -> Packed {
