@@ -36,6 +36,10 @@ pub mod log;
 /// Strict JSON without a tree.
 pub mod json;
 
+/// Unit-testing a step natively.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+
 mod macros;
 
 /// What the macros expand to.
