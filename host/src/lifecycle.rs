@@ -54,6 +54,7 @@ impl Tasks {
 ///
 /// # Errors
 /// Fails when the work panicked.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that the ban points to")]
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
     tokio::task::spawn_blocking(work).await
 }
