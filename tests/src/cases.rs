@@ -1,0 +1,3 @@
+//! What is promised, one noun a file.
+
+mod ground;

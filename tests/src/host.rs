@@ -1,0 +1,1 @@
+//! The host under a pipeline of the shipped shape.
