@@ -71,6 +71,12 @@ impl Columns {
         self.columns.iter().map(|column| column.column.name.as_str())
     }
 
+    /// Where a column's value comes from in the body; none for a column that does not read it.
+    #[must_use]
+    pub fn pointer(&self, name: &str) -> Option<&Pointer> {
+        self.columns.iter().find(|column| column.column.name == name).and_then(|column| pointer_of(&column.column))
+    }
+
     /// The rows of a batch. A message that can be no row is refused, and the others are not held up by it.
     #[must_use]
     pub fn rows<'a>(&'a self, batch: &'a [Message]) -> Rows<'a> {
