@@ -1,3 +1,5 @@
 //! What is promised, one noun a file.
 
 mod ground;
+mod postgres;
+mod redis;
