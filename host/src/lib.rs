@@ -5,6 +5,9 @@
 /// Bytes that must not be printed.
 pub mod secret;
 
+/// A PostgreSQL address as a person writes it.
+pub mod postgres_options;
+
 /// What travels: bytes, metadata, identity, and the fields that a JSON pointer finds.
 pub mod message;
 
