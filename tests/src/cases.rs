@@ -1,3 +1,7 @@
 //! What is promised, one noun a file.
 
+mod fixtures;
+mod flow;
 mod ground;
+mod hostile;
+mod saboteur;
