@@ -27,6 +27,8 @@ mod uri;
 mod warn;
 
 #[cfg(test)]
+mod broken_tests;
+#[cfg(test)]
 mod reference_tests;
 #[cfg(test)]
 mod tests;
@@ -35,7 +37,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use catalogue::Catalogue;
+pub use catalogue::{Catalogue, Known};
 pub use interpolate::Environment;
 pub use plan::*;
 pub use problem::{Code, Problem, Severity};

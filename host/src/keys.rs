@@ -1,6 +1,32 @@
 //! Key rings and the stored form of sealed content.
+//!
+//! Keys live with the host. A ring has an order, and exactly one active key, which seals; all of them open.
+
+mod error;
+mod file;
+mod generate;
+mod id;
+mod key;
+mod random;
+mod ring;
+mod text;
+mod uses;
+
+/// The original's stored form, which has no authentication.
+pub mod original;
+/// The stored form of sealed content.
+pub mod sealed;
 
 use std::path::PathBuf;
+
+pub use error::{KeyError, KeyProblem};
+pub use generate::{Generated, generate};
+pub use id::{KeyId, KeyIdError};
+pub use key::Key;
+pub use random::{RandomError, draw_nonces};
+pub use ring::KeyRing;
+pub use sealed::{Binder, Sealed, SealedError, binding};
+pub use uses::Uses;
 
 use crate::secret::Secret;
 

@@ -4,4 +4,6 @@ mod fixtures;
 mod flow;
 mod ground;
 mod hostile;
+mod postgres;
+mod redis;
 mod saboteur;

@@ -10,7 +10,7 @@ use super::field::Field;
 use super::json;
 use super::plan::{Expect, Expected, TestCase};
 use super::problem::{Code, Problem};
-use super::reader::Reader;
+use super::reader::{OPTIONAL, Reader};
 use super::tree::Value;
 use crate::message::Pointer;
 
@@ -33,8 +33,8 @@ fn case(field: &Field<'_>, table: &Reader<'_>) -> Option<TestCase> {
 }
 
 fn input(table: &Reader<'_>) -> Option<Vec<u8>> {
-    let text = table.key("input", "required, or input_base64");
-    let encoded = table.key("input_base64", "required, or input");
+    let text = table.key("input", OPTIONAL);
+    let encoded = table.key("input_base64", OPTIONAL);
     match (text, encoded) {
         (Some(_), Some(_)) => {
             table.refuse("input_base64", "`input` and `input_base64` exclude each other");
@@ -56,9 +56,9 @@ fn input(table: &Reader<'_>) -> Option<Vec<u8>> {
 }
 
 fn expectation(field: &Field<'_>, table: &Reader<'_>) -> Option<Expect> {
-    let deliver = table.key("deliver", "none");
-    let dead_letter = table.key("dead_letter", "none");
-    let drop = table.key("drop", "false");
+    let deliver = table.key("deliver", OPTIONAL);
+    let dead_letter = table.key("dead_letter", OPTIONAL);
+    let drop = table.key("drop", OPTIONAL);
     match (deliver, dead_letter, drop) {
         (Some(field), None, None) => deliveries(&field),
         (None, Some(field), None) => field.table("write `{ step = \"…\" }`", self::dead_letter).flatten(),
@@ -121,7 +121,7 @@ fn comparison(pointer: &str, field: &Field<'_>) -> Option<(Pointer, Expected)> {
 
 fn dead_letter(table: &Reader<'_>) -> Option<Expect> {
     let step = table.required("step", "the step that rejects the message").and_then(|field| field.text());
-    let code = table.key("code", "any").and_then(|field| field.short_text(64));
-    let pointer = table.key("pointer", "any").and_then(|field| field.pointer());
+    let code = table.key("code", OPTIONAL).and_then(|field| field.short_text(64));
+    let pointer = table.key("pointer", OPTIONAL).and_then(|field| field.pointer());
     Some(Expect::DeadLetter { step: step?.into(), code, pointer })
 }

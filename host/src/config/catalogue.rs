@@ -2,31 +2,42 @@
 
 use std::collections::BTreeMap;
 
+use super::text::Span;
+
 /// The keys of a file, by path with placeholder names, e.g. `steps.NAME.limits.timeout`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalogue {
-    keys: BTreeMap<String, String>,
+    keys: BTreeMap<String, Known>,
+}
+
+/// What is known of a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// What holds without it, as it would be written; `required` where it must be there, `optional` where it is one of several forms.
+    pub default: String,
+    /// Where the file has it.
+    pub places: Vec<Span>,
 }
 
 impl Catalogue {
-    /// Each key and its default, as it would be written; `required` where there is none.
-    pub fn keys(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.keys.iter().map(|(path, default)| (path.as_str(), default.as_str()))
+    /// Each key and what is known of it, by path.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, &Known)> {
+        self.keys.iter().map(|(path, known)| (path.as_str(), known))
     }
 
-    /// The default of a key.
-    #[must_use]
-    pub fn default_of(&self, path: &str) -> Option<&str> {
-        self.keys.get(path).map(String::as_str)
-    }
-
-    /// Adds the keys of another file.
+    /// Adds what was found elsewhere.
     pub fn merge(&mut self, other: Self) {
-        self.keys.extend(other.keys);
+        for (path, known) in other.keys {
+            let places = std::mem::take(&mut self.keys.entry(path.clone()).or_default().places);
+            let places = places.into_iter().chain(known.places).collect();
+            self.keys.insert(path, Known { default: known.default, places });
+        }
     }
 
-    pub(super) fn note(&mut self, path: String, default: &str) {
-        self.keys.insert(path, default.to_owned());
+    pub(super) fn note(&mut self, path: String, default: &str, place: Option<Span>) {
+        let known = self.keys.entry(path).or_default();
+        default.clone_into(&mut known.default);
+        known.places.extend(place);
     }
 
     /// The tables that have a key of this name, for somebody who wrote it in the wrong place.

@@ -2,7 +2,7 @@
 
 use super::field::Field;
 use super::problem::{Code, Problem, nearest};
-use super::reader::Reader;
+use super::reader::{OPTIONAL, Reader};
 use super::sinks::MAX_NAME_BYTES;
 use super::tree;
 use crate::message::Pointer;
@@ -72,12 +72,12 @@ fn value(field: &Field<'_>) -> Option<Value> {
 }
 
 fn inline(field: &Field<'_>, table: &Reader<'_>) -> Option<Value> {
-    let default = table.key("default", "none");
-    let pointer = table.key("pointer", "none");
-    let metadata = table.key("metadata", "none");
-    let constant = table.key("constant", "none");
-    let sealed = table.key("sealed", "none");
-    let key_id = table.key("key_id", "none");
+    let default = table.key("default", OPTIONAL);
+    let pointer = table.key("pointer", OPTIONAL);
+    let metadata = table.key("metadata", OPTIONAL);
+    let constant = table.key("constant", OPTIONAL);
+    let sealed = table.key("sealed", OPTIONAL);
+    let key_id = table.key("key_id", OPTIONAL);
     let named = [&pointer, &metadata, &constant, &sealed, &key_id].into_iter().flatten().count();
     if named != 1 {
         let code = if named == 0 { Code::MissingKey } else { Code::ConflictingKeys };

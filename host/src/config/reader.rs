@@ -89,6 +89,9 @@ impl Stray {
     }
 }
 
+/// In the catalogue, a key that is one of several forms.
+pub(super) const OPTIONAL: &str = "optional";
+
 /// A table that is being read.
 pub(super) struct Reader<'a> {
     context: &'a Context<'a>,
@@ -126,7 +129,7 @@ impl<'a> Reader<'a> {
     /// Asks for a key, and says in the catalogue what holds without it.
     pub(super) fn key(&self, name: &'static str, default: &str) -> Option<Field<'_>> {
         let pattern = self.pattern_of(name);
-        self.context.found.borrow_mut().catalogue.note(pattern.clone(), default);
+        self.context.found.borrow_mut().catalogue.note(pattern.clone(), default, self.key_span(name));
         self.plain_key(name, pattern)
     }
 
@@ -230,7 +233,7 @@ impl<'a> Reader<'a> {
 
     /// Says in the catalogue what holds without a key that is read by other means.
     pub(super) fn declare(&self, name: &'static str, default: &str) {
-        self.context.found.borrow_mut().catalogue.note(self.pattern_of(name), default);
+        self.context.found.borrow_mut().catalogue.note(self.pattern_of(name), default, self.key_span(name));
     }
 
     /// Whether anything stands in the table under a key.

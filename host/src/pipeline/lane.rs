@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
 use super::backoff::Backoff;
@@ -64,11 +64,12 @@ impl Lane {
             return;
         }
         loop {
+            let due = self.parking.as_ref().and_then(Parking::due);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
                 // Before the next batch: else a steady stream would only ever be parked, and nothing stored.
-                () = Parking::due(self.parking.as_ref()) => self.recover().await,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.recover().await,
                 batch = batches.recv() => match batch {
                     Some(batch) => self.take(batch).await,
                     None => return,
@@ -104,9 +105,10 @@ impl Lane {
     async fn take(&mut self, stepped: Stepped) {
         let (messages, duties) = stepped.deliveries.into_iter().map(Delivery::into_parts).unzip();
         let batch = Batch { messages, duties, generation: stepped.generation };
-        match &self.parking {
-            Some(parking) if parking.is_parked() => self.park(batch, "parked_before", "older messages of this sink are parked").await,
-            _ => self.write(batch).await,
+        if self.parking.as_ref().is_some_and(Parking::is_parked) {
+            self.park(batch, "parked_before", "older messages of this sink are parked").await;
+        } else {
+            self.write(batch).await;
         }
     }
 
@@ -130,7 +132,7 @@ impl Lane {
         }
     }
 
-    async fn settle(&self, batch: Batch, written: Written) {
+    async fn settle(&mut self, batch: Batch, written: Written) {
         if written.refused.is_empty() {
             return settle_duties(batch.duties, Outcome::Delivered);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
@@ -59,11 +59,12 @@ impl Parking {
         matches!(self.state, State::Parked { .. })
     }
 
-    /// Completes when the sink should be tried again; never, where nothing is parked.
-    pub async fn due(parking: Option<&Self>) {
-        match parking.map(|parking| &parking.state) {
-            Some(State::Parked { next, .. }) => sleep_until(*next).await,
-            _ => std::future::pending().await,
+    /// When the sink should be tried again; none, where nothing is parked.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        match &self.state {
+            State::Parked { next, .. } => Some(*next),
+            State::Empty => None,
         }
     }
 

@@ -211,3 +211,33 @@ impl Linkers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::{Instance, Module, Store, Trap};
+
+    use super::*;
+
+    fn run_forever_down(engine: &wasmtime::Engine) -> Option<Trap> {
+        let module = Module::new(engine, wat::parse_str("(module (func $f (export \"f\") (call $f)))").unwrap()).unwrap();
+        let mut store = Store::new(engine, ());
+        store.set_epoch_deadline(1 << 40);
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let function = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
+        function.call(&mut store, ()).unwrap_err().downcast_ref().copied()
+    }
+
+    #[test]
+    fn endless_recursion_ends_the_guest_and_not_the_host() {
+        let engine = Engine::new(&EngineSettings::default()).unwrap();
+        assert_eq!(run_forever_down(&engine.0.wasmtime), Some(Trap::StackOverflow));
+        assert_eq!(run_forever_down(&engine.0.wasmtime), Some(Trap::StackOverflow));
+    }
+
+    #[test]
+    fn without_address_space_for_a_pool_instances_are_made_one_by_one() {
+        let engine = allocate(u32::MAX).unwrap();
+        assert!(engine.pooling_allocator_metrics().is_none());
+        assert!(allocate(4).unwrap().pooling_allocator_metrics().is_some());
+    }
+}

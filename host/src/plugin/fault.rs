@@ -120,6 +120,9 @@ impl Fault {
             Trap::StringOutOfBounds | Trap::ListOutOfBounds | Trap::InvalidDiscriminant | Trap::InvalidChar => {
                 Self::nonsense(during, trap)
             }
+            Trap::MemoryOutOfBounds => {
+                Self::new(FaultKind::Trap, format!("`{during}` trapped: {trap} (endless recursion looks so too)"))
+            }
             trap => Self::new(FaultKind::Trap, format!("`{during}` trapped: {trap}")),
         }
     }
@@ -142,4 +145,33 @@ pub(super) fn root(error: &wasmtime::Error) -> String {
 pub(super) fn chain(error: &wasmtime::Error) -> String {
     let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
     super::reason::printable(&causes.join(": "), 2048)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::Limits;
+
+    fn fault(error: impl Into<wasmtime::Error>) -> Fault {
+        Fault::of(&error.into(), "validate", &Limiter::new(&Limits::default()), Duration::from_secs(1))
+    }
+
+    #[test]
+    fn each_end_of_a_call_has_its_kind() {
+        assert_eq!(fault(Trap::Interrupt).kind, FaultKind::Deadline);
+        assert_eq!(fault(Trap::StackOverflow).kind, FaultKind::Stack);
+        assert_eq!(fault(Trap::UnreachableCodeReached).kind, FaultKind::Trap);
+        assert_eq!(fault(Trap::ListOutOfBounds).kind, FaultKind::Nonsense);
+        assert_eq!(fault(wasmtime::Error::msg("invalid utf-8")).kind, FaultKind::Nonsense);
+        let refused = fault(wasmtime::Error::new(HostRefusal("too much".to_owned())));
+        assert_eq!((refused.kind, refused.message.as_str()), (FaultKind::Trap, "`validate` was ended by the host: too much"));
+    }
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own() {
+        let mut names = FaultKind::ALL.map(FaultKind::name).to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), FaultKind::ALL.len());
+    }
 }

@@ -40,10 +40,16 @@ fn setup(settings: Value) -> Setup {
     Setup {
         step: "step".into(),
         settings,
-        limits: Limits { timeout: Duration::from_millis(400), ..Limits::default() },
+        limits: Limits { timeout: Duration::from_secs(10), ..Limits::default() },
         grants: Grants::default(),
         instances: 1,
     }
+}
+
+/// A step that is not waited for: for guests that never end.
+fn impatient(settings: Value) -> Setup {
+    let setup = setup(settings);
+    Setup { limits: Limits { timeout: Duration::from_millis(200), ..setup.limits }, ..setup }
 }
 
 fn prepare(name: &str, setup: Setup) -> Step {

@@ -75,7 +75,9 @@ fn settings_that_do_not_fit_are_pointed_at_before_anything_runs() {
 fn a_step_that_fails_at_its_settings_is_refused_with_the_reason() {
     for name in ["saboteur-validator", "saboteur-transformer", "saboteur-cipher"] {
         let refused = |configure: &str| {
-            let error = plugin(name).prepare(setup(json!({ "configure": configure }))).unwrap_err();
+            let settings = json!({ "configure": configure });
+            let setup = if configure == "spin" { impatient(settings) } else { setup(settings) };
+            let error = plugin(name).prepare(setup).unwrap_err();
             (error.code(), error.to_string())
         };
         let (code, text) = refused("error");

@@ -152,3 +152,95 @@ fn refused(error: &sqlx::Error, address: &Address, way: Way) -> Failure {
         (failure, ..) => failure,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn settings(uri: &str) -> Settings {
+        Settings {
+            uri: uri.into(),
+            table: "t".into(),
+            columns: Vec::new(),
+            idempotent_by: None,
+            require_sealed: Vec::new(),
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    fn startup_options(uri: &str, way: Way) -> Option<String> {
+        Address::of(&settings(uri), way).expect("an address").options.get_options().map(str::to_owned)
+    }
+
+    #[test]
+    fn the_server_gives_up_before_this_end_does() {
+        assert_eq!(startup_options("postgres://h/d", Way::Direct).as_deref(), Some("-c statement_timeout=9000"));
+        assert_eq!(statement_limit(Duration::from_nanos(1)), Duration::from_millis(1));
+    }
+
+    #[test]
+    fn a_limit_of_the_operators_own_stands() {
+        let own = startup_options("host=h dbname=d options='-c statement_timeout=5s'", Way::Direct);
+        assert_eq!(own.as_deref(), Some("-c statement_timeout=5s"));
+    }
+
+    #[test]
+    fn a_pooler_is_asked_for_nothing_at_the_start() {
+        assert_eq!(startup_options("postgres://h/d", Way::Pooled { limit: Duration::from_secs(9) }), None);
+    }
+
+    #[test]
+    fn the_label_holds_no_password_and_a_wrong_address_is_the_operators() {
+        let label = |uri: &str| Address::of(&settings(uri), Way::Direct).map(|address| address.label);
+        assert_eq!(label("postgres://u:secret@h:7/d").expect("an address"), "postgres at u@h:7/d");
+        let error = label("postgres://u:secret@h:x/d").expect_err("a wrong port");
+        assert!(error.needs_operator && !error.message.contains("secret"), "{error}");
+    }
+
+    /// What a client sends first, whole.
+    async fn startup(stream: &mut TcpStream) -> Vec<u8> {
+        let length = stream.read_u32().await.expect("a length");
+        let mut packet = vec![0; length as usize - 4];
+        stream.read_exact(&mut packet).await.expect("a packet");
+        packet
+    }
+
+    /// An error as the protocol has it.
+    async fn refuse(stream: &mut TcpStream, code: &str) {
+        let fields = format!("SFATAL\0VFATAL\0C{code}\0Munsupported startup parameter\0\0");
+        let length = u32::try_from(fields.len() + 4).expect("a short text");
+        stream.write_u8(b'E').await.expect("written");
+        stream.write_u32(length).await.expect("written");
+        stream.write_all(fields.as_bytes()).await.expect("written");
+    }
+
+    #[tokio::test]
+    async fn a_pooler_that_refuses_the_time_limit_is_connected_to_without_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let uri = format!("postgres://u@{}/d?sslmode=disable", listener.local_addr().expect("an address"));
+        let server = async {
+            let (mut first, _) = listener.accept().await.expect("a connection");
+            let asked = startup(&mut first).await;
+            refuse(&mut first, "08P01").await;
+            let (mut second, _) = listener.accept().await.expect("a connection");
+            let asked_again = startup(&mut second).await;
+            refuse(&mut second, "57P03").await;
+            [asked, asked_again].map(|packet| packet.windows(17).any(|window| window == b"statement_timeout"))
+        };
+        let mut settings = settings(&uri);
+        settings.columns = vec![crate::sink::columns::Column {
+            name: "c".into(),
+            value: crate::sink::columns::Value::Constant { text: "x".into() },
+        }];
+        let mut sink =
+            crate::sink::postgres::PostgresSink::new(settings, "sinks.history", crate::telemetry::Telemetry::default());
+        let message = crate::message::Message::new(None, bytes::Bytes::new(), Arc::new(crate::message::NoProperties));
+        let batch = [message];
+        let (asked, written) = tokio::join!(server, crate::sink::Sink::write(&mut sink, &batch));
+        assert_eq!(asked, [true, false]);
+        assert_eq!(written.expect_err("refused").code, "sqlstate_57P03");
+    }
+}

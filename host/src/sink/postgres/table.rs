@@ -60,15 +60,14 @@ const COLUMNS: &str = "
     WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attnum";
 
-/// An index that can tell a row that is there already: under `NULLS NOT DISTINCT` two messages without an id would be one.
+/// The unique indexes on a column alone that `ON CONFLICT` would take, and whether each serves: a deferrable one makes the statement
+/// fail, and under `NULLS NOT DISTINCT` two messages without an id would be one.
 const UNIQUE: &str = "
-    SELECT EXISTS (
-        SELECT FROM pg_catalog.pg_index i
-        JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-        WHERE i.indrelid = $1::oid AND a.attname = $2 AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indnkeyatts = 1
-          AND i.indpred IS NULL AND i.indexprs IS NULL
-          AND NOT COALESCE((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
-    )";
+    SELECT i.indimmediate AND NOT COALESCE((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
+    FROM pg_catalog.pg_index i
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+    WHERE i.indrelid = $1::oid AND a.attname = $2 AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1
+      AND i.indpred IS NULL AND i.indexprs IS NULL";
 
 const BYTEA: i64 = 17;
 const BPCHAR: i64 = 1042;
@@ -117,9 +116,10 @@ pub(super) async fn read(connection: &mut PgConnection, settings: &Settings, nam
             return Err(wrong("settings", format!("`idempotent_by` names {column:?}, and `columns` does not fill it")).into());
         }
         // A view has no index of its own; there the server itself says whether it can tell a conflict.
-        let unique = sqlx::query_scalar::<_, bool>(UNIQUE).bind(oid).bind(column).persistent(false);
-        if is_table && !unique.fetch_one(&mut *transaction).await? {
-            return Err(no_unique_index(&name, column).into());
+        let serving = sqlx::query_scalar::<_, bool>(UNIQUE).bind(oid).bind(column).persistent(false);
+        let serving = serving.fetch_all(&mut *transaction).await?;
+        if is_table && (serving.is_empty() || serving.contains(&false)) {
+            return Err(no_unique_index(&name, column, serving.is_empty()).into());
         }
     }
     transaction.commit().await?;
@@ -177,12 +177,19 @@ fn undefined_table(table: &str) -> StageError {
     )
 }
 
-fn no_unique_index(table: &str, column: &str) -> StageError {
+fn no_unique_index(table: &str, column: &str, is_missing: bool) -> StageError {
     let column = quoted(column);
-    let message = format!(
-        "the table {table} has no unique index on {column} alone, which `idempotent_by` needs (a partial, deferrable or NULLS NOT DISTINCT \
-         one does not serve): run `tidegate migrate`, or CREATE UNIQUE INDEX ON {table} ({column})"
-    );
+    let message = if is_missing {
+        format!(
+            "the table {table} has no unique index on {column} alone, which `idempotent_by` needs (a partial one does not serve): run \
+             `tidegate migrate`, or CREATE UNIQUE INDEX ON {table} ({column})"
+        )
+    } else {
+        format!(
+            "the table {table} has a unique index on {column} that is deferrable or NULLS NOT DISTINCT, with which `idempotent_by` would \
+             fail or lose what has no id: replace it by CREATE UNIQUE INDEX ON {table} ({column})"
+        )
+    };
     wrong("no_unique_index", message)
 }
 
