@@ -35,4 +35,7 @@ pub mod servers;
 /// The host program.
 pub mod host;
 
+/// What the host is given to run.
+pub mod pipeline;
+
 pub use failure::{Failure, Result};
