@@ -1,1 +1,3 @@
-//! To come.
+//! What a person types.
+
+pub mod import;
