@@ -15,9 +15,14 @@ pub(super) enum Format {
     Json,
 }
 
+/// Libraries that log as errors what a stage handles and reports itself, in its own words and once.
+const NOISY: [&str; 1] = ["lapin=off"];
+
 /// Starts logging for the process.
 pub(super) fn start(format: Format, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter}: {error}"))?;
+    // What a person asks for comes last, and so wins.
+    let directives: Vec<&str> = NOISY.into_iter().chain([filter]).collect();
+    let filter = EnvFilter::try_new(directives.join(",")).map_err(|error| format!("--log {filter}: {error}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let started = match format {
         Format::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),

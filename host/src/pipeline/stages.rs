@@ -40,7 +40,7 @@ pub async fn open_source(plan: &SourcePlan) -> Result<SourceStage, StageError> {
             let name = "source.http";
             let journal = Journal::open(&settings.journal, &settings.queue).await?;
             let mailbox = Arc::new(journal::Mailbox::new(journal.clone()));
-            let source = Box::new(http::Source::new(settings.clone(), journal, name));
+            let source = Box::new(http::HttpSource::new(settings.clone(), journal, name));
             Ok(SourceStage { name, source, mailbox, prefetch: settings.prefetch.into() })
         }
     }

@@ -38,3 +38,53 @@ fn not_authentic(index: u32) -> Rejection {
 }
 
 tidegate_plugin::cipher!(Aes256Gcm);
+
+#[cfg(test)]
+mod tests {
+    use tidegate_plugin::testing::{Item, open, seal, settings_problems};
+    use tidegate_plugin::{Cipher, Key, NoSettings};
+
+    use super::Aes256Gcm;
+
+    fn item<'a>(context: &'a str, bytes: &'a [u8]) -> Item<'a> {
+        Item { nonce: &[0; 12], context: context.as_bytes(), bytes }
+    }
+
+    #[test]
+    fn it_gives_the_known_answer_of_the_specification() {
+        // Test case 14 of the GCM specification: a key, a nonce and a block of zeros.
+        let sealed = seal(&Aes256Gcm, &Key::software(&[0; 32]), &[item("", &[0; 16])]).unwrap().remove(0);
+        let text: String = sealed.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(text, "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919");
+    }
+
+    #[test]
+    fn what_is_sealed_opens_again_and_what_is_forged_does_not() {
+        let key = Key::software(&[7; 32]);
+        let sealed = seal(&Aes256Gcm, &key, &[item("row 1", b"Hello, world!"), item("row 2", b"")]).unwrap();
+        let mut forged = sealed[0].clone();
+        forged[3] ^= 1;
+        let items = [
+            item("row 1", &sealed[0]),
+            item("row 2", &sealed[0]),
+            item("row 1", &forged),
+            item("row 2", &sealed[1]),
+            item("", b""),
+        ];
+        let [whole, moved, forged, empty, short] = open(&Aes256Gcm, &key, &items).unwrap().try_into().unwrap();
+        assert_eq!([whole, empty], [Ok(b"Hello, world!".to_vec()), Ok(Vec::new())]);
+        assert!([moved, forged, short].iter().all(|item| item.as_ref().unwrap_err().code == "not_authentic"));
+        assert!(open(&Aes256Gcm, &Key::software(&[8; 32]), &items).unwrap().iter().all(Result::is_err));
+    }
+
+    #[test]
+    fn a_key_of_another_length_fails_the_call() {
+        assert_eq!(seal(&Aes256Gcm, &Key::software(&[0; 16]), &[item("", b"x")]).unwrap_err().code, "wrong_length");
+    }
+
+    #[test]
+    fn the_schema_and_the_settings_say_the_same() {
+        assert_eq!(settings_problems::<NoSettings>(), Vec::<String>::new());
+        assert_eq!(Aes256Gcm::manifest().name, Aes256Gcm.parameters().cipher);
+    }
+}

@@ -39,7 +39,8 @@ pub fn report_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|panic| {
-            let text = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("its text may hold content and is withheld");
+            let text =
+                panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("its text may hold content and is withheld");
             match panic.location() {
                 Some(place) => crate::log::error(&format!("panicked at {place}: {text}")),
                 None => crate::log::error(&format!("panicked: {text}")),

@@ -1,4 +1,4 @@
-//! Write steps for Tidegate in Rust.
+#![doc = include_str!("../README.md")]
 
 // The generated code names the SDK by its name, from here and from plugins alike.
 extern crate self as tidegate_plugin;
@@ -33,6 +33,12 @@ mod cipher;
 /// Log lines under the step's name.
 pub mod log;
 
+/// The time, where it is granted.
+pub mod clock;
+
+/// Random bytes, where they are granted.
+pub mod random;
+
 /// Strict JSON without a tree.
 pub mod json;
 
@@ -40,6 +46,7 @@ pub mod json;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
+/// The exports of a component, one macro a kind.
 mod macros;
 
 /// What the macros expand to.

@@ -33,8 +33,8 @@ macro_rules! validator {
                 }
             }
 
-            $crate::bindings::lifecycle::export_lifecycle!(Component with_types_in $crate::bindings::lifecycle);
-            $crate::bindings::validation::export_validation!(Component with_types_in $crate::bindings::validation);
+    $crate::bindings::lifecycle::export_lifecycle!(Component with_types_in $crate::bindings::lifecycle);
+    $crate::bindings::validation::export_validation!(Component with_types_in $crate::bindings::validation);
         };
     };
 }
@@ -72,8 +72,8 @@ macro_rules! transformer {
                 }
             }
 
-            $crate::bindings::lifecycle::export_lifecycle!(Component with_types_in $crate::bindings::lifecycle);
-            $crate::bindings::transformation::export_transformation!(Component with_types_in $crate::bindings::transformation);
+    $crate::bindings::lifecycle::export_lifecycle!(Component with_types_in $crate::bindings::lifecycle);
+    $crate::bindings::transformation::export_transformation!(Component with_types_in $crate::bindings::transformation);
         };
     };
 }
@@ -113,8 +113,13 @@ macro_rules! cipher {
                     STEP.with(|step| step.with(|step| step.seal(&Key::lent(key), &nonces, &contexts, &plain)))
                 }
 
-                fn open(key: &sealing::Key, nonces: Packed, contexts: Packed, sealed: Packed) -> Result<sealing::Opening, Reason> {
-                    STEP.with(|step| step.with(|step| step.open(&Key::lent(key), &nonces, &contexts, &sealed))).map(Into::into)
+                fn open(
+                    key: &sealing::Key,
+                    nonces: Packed,
+                    contexts: Packed,
+                    sealed: Packed,
+        ) -> Result<sealing::Opening, Reason> {
+            STEP.with(|step| step.with(|step| step.open(&Key::lent(key), &nonces, &contexts, &sealed))).map(Into::into)
                 }
             }
 

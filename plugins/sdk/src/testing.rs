@@ -63,7 +63,8 @@ impl Incoming {
 /// The batch that the host would make of these messages, for a step that reads these keys.
 #[must_use]
 pub fn batch(messages: &[Incoming], reads: &[&str]) -> Batch {
-    let column = |key: &&str| Column { key: (*key).to_owned(), values: messages.iter().map(|message| message.value(key)).collect() };
+    let column =
+        |key: &&str| Column { key: (*key).to_owned(), values: messages.iter().map(|message| message.value(key)).collect() };
     Batch { bodies: messages.iter().map(|message| &message.body).collect(), metadata: reads.iter().map(column).collect() }
 }
 
@@ -162,11 +163,20 @@ pub fn open<C: Cipher>(step: &C, key: &Key<'_>, items: &[Item<'_>]) -> Result<Ve
 }
 
 fn lists(items: &[Item<'_>]) -> [Packed; 3] {
-    [items.iter().map(|item| item.nonce).collect(), items.iter().map(|item| item.context).collect(), items.iter().map(|item| item.bytes).collect()]
+    [
+        items.iter().map(|item| item.nonce).collect(),
+        items.iter().map(|item| item.context).collect(),
+        items.iter().map(|item| item.bytes).collect(),
+    ]
 }
 
 /// What this thread has logged since it was last asked, as the step wrote it.
 #[must_use]
 pub fn logged() -> Vec<(Level, String)> {
     crate::log::backend::take()
+}
+
+/// Stops the clock of this thread, and so of this test, at a time.
+pub fn stop_clock(milliseconds_since_epoch: u64) {
+    crate::clock::backend::stop_at(milliseconds_since_epoch);
 }

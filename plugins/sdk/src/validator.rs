@@ -37,7 +37,10 @@ pub trait Validator: Sized + 'static {
     /// Decides on a batch: names the messages that must not pass, by ascending index. Only worth overriding where messages are
     /// cheaper to look at together.
     fn validate_batch(&self, batch: &Batch) -> Vec<Rejection> {
-        (0..).zip(batch.messages()).filter_map(|(index, message)| Some(Rejection { index, reason: self.validate(&message).err()? })).collect()
+        (0..)
+            .zip(batch.messages())
+            .filter_map(|(index, message)| Some(Rejection { index, reason: self.validate(&message).err()? }))
+            .collect()
     }
 
     /// What the host is told. Not to be overridden.

@@ -35,7 +35,12 @@ fn with(pointer: &str, value: Option<Value>) -> String {
 
 fn refused(body: impl AsRef<[u8]>, code: &str, pointer: Option<&str>) {
     let reason = check(&body).expect_err(&String::from_utf8_lossy(body.as_ref()));
-    assert_eq!((reason.code.as_str(), reason.pointer.as_deref()), (code, pointer), "{reason:?} of {}", String::from_utf8_lossy(body.as_ref()));
+    assert_eq!(
+        (reason.code.as_str(), reason.pointer.as_deref()),
+        (code, pointer),
+        "{reason:?} of {}",
+        String::from_utf8_lossy(body.as_ref())
+    );
 }
 
 #[test]
@@ -71,10 +76,16 @@ fn f9_f12_a_field_of_another_type_is_named() {
 #[test]
 fn f10_what_is_not_json_is_refused_as_a_whole() {
     let bodies: [&[u8]; 10] = [
-        b"", b"not json", br#"{"id":"u","sub_id":"s","message":{"content":"x"},}"#, br#"{"id":"u","sub_id":"s","message":{"content":"x"}} x"#,
-        b"{\"id\":\"\xff\",\"sub_id\":\"s\",\"message\":{\"content\":\"x\"}}", br#"{"id":"u","sub_id":"s","message":{"content":"\ud800"}}"#,
-        br#"{"id":"u","sub_id":"s","message":{"content":"x"},"other":"\udfff"}"#, br#"// {"id":"u"}"#,
-        br#"{"id":"u","sub_id":"s","message":{"content":"x"}"#, br#"{"id":"u","sub_id":"s","message":{"content":"x"},"other":01}"#,
+        b"",
+        b"not json",
+        br#"{"id":"u","sub_id":"s","message":{"content":"x"},}"#,
+        br#"{"id":"u","sub_id":"s","message":{"content":"x"}} x"#,
+        b"{\"id\":\"\xff\",\"sub_id\":\"s\",\"message\":{\"content\":\"x\"}}",
+        br#"{"id":"u","sub_id":"s","message":{"content":"\ud800"}}"#,
+        br#"{"id":"u","sub_id":"s","message":{"content":"x"},"other":"\udfff"}"#,
+        br#"// {"id":"u"}"#,
+        br#"{"id":"u","sub_id":"s","message":{"content":"x"}"#,
+        br#"{"id":"u","sub_id":"s","message":{"content":"x"},"other":01}"#,
     ];
     for body in bodies {
         refused(body, "not_json", None);
@@ -89,7 +100,8 @@ fn f10_depth_32_passes_and_33_does_not_wherever_it_is() {
     let body = |depth: usize| format!(r#"{{"id":"u","sub_id":"s","message":{{"content":"x"}},"unknown":{}}}"#, nested(depth - 1));
     assert_eq!(check(body(32)), Ok(()));
     refused(body(33), "too_deep", None);
-    let inner = |depth: usize| format!(r#"{{"id":"u","sub_id":"s","message":{{"content":"x","unknown":{}}}}}"#, nested(depth - 2));
+    let inner =
+        |depth: usize| format!(r#"{{"id":"u","sub_id":"s","message":{{"content":"x","unknown":{}}}}}"#, nested(depth - 2));
     assert_eq!(check(inner(32)), Ok(()));
     refused(inner(33), "too_deep", None);
 }

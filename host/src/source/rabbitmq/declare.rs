@@ -59,24 +59,23 @@ pub(super) struct Forms {
 
 #[derive(Clone, Copy)]
 enum Form {
-    /// Replicated, and letters may be given back any number of times: since version 4, RabbitMQ otherwise drops them after 20.
-    QuorumWithoutLimit,
-    /// Replicated, as versions before 4 know it: they have no limit unless one is set.
+    /// Replicated.
     Quorum,
     /// On one node.
     Classic,
 }
 
 impl Form {
-    const ALL: [Self; 3] = [Self::QuorumWithoutLimit, Self::Quorum, Self::Classic];
+    const ALL: [Self; 2] = [Self::Quorum, Self::Classic];
+    /// How often a letter may be given back. Since version 4, RabbitMQ drops letters after 20 times when nothing is said; and -1, which
+    /// there means "for ever", makes version 3 drop them at the first.
+    const DELIVERY_LIMIT: i32 = i32::MAX;
 
     fn arguments(self, queue: &SideQueue) -> FieldTable {
         let mut arguments = FieldTable::default();
-        if !matches!(self, Self::Classic) {
+        if matches!(self, Self::Quorum) {
             arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-        }
-        if matches!(self, Self::QuorumWithoutLimit) {
-            arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(-1));
+            arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(Self::DELIVERY_LIMIT));
         }
         if matches!(queue, SideQueue::Parked(_)) {
             // Who empties the queue gets nothing before the one before him has given back what he held: order is kept.

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +31,11 @@ pub(super) struct Link {
 
 /// A second handle on the connection's socket. The client library has a thread a connection that waits for as long as the socket
 /// lives: a broker that accepts and never answers would leave one behind with each attempt.
-struct Cutter(TcpStream);
+struct Cutter {
+    socket: TcpStream,
+    /// The client library notices only after a while.
+    is_cut: AtomicBool,
+}
 
 impl Drop for Cutter {
     fn drop(&mut self) {
@@ -39,8 +44,13 @@ impl Drop for Cutter {
 }
 
 impl Cutter {
+    fn new(socket: TcpStream) -> Self {
+        Self { socket, is_cut: AtomicBool::new(false) }
+    }
+
     fn cut(&self) {
-        if let Err(error) = self.0.shutdown(Shutdown::Both) {
+        self.is_cut.store(true, Ordering::Relaxed);
+        if let Err(error) = self.socket.shutdown(Shutdown::Both) {
             tracing::trace!(%error, "the connection was cut by the other side before");
         }
     }
@@ -59,7 +69,7 @@ impl Link {
 
     /// Whether nothing is known to be wrong with the connection.
     pub(super) fn is_up(&self) -> bool {
-        self.connection.status().connected()
+        self.connection.status().connected() && !self.cutter.is_cut.load(Ordering::Relaxed)
     }
 
     /// Whether the broker has stopped reading from this connection, because its memory or its disk runs out.
@@ -125,7 +135,7 @@ async fn shake_hands(settings: &Settings, mut uri: AMQPUri, name: &str, doing: &
     let AsyncTcpStream::Plain(plain) = &stream else {
         return Err(fault::new("client", format!("{doing}: not a plain connection")));
     };
-    let cutter = Cutter(plain.get_ref().as_fd().try_clone_to_owned().map_err(of_io)?.into());
+    let cutter = Cutter::new(plain.get_ref().as_fd().try_clone_to_owned().map_err(of_io)?.into());
     if uri.scheme == AMQPScheme::AMQPS {
         let connector = connector(settings).await?;
         stream = stream.into_rustls(&connector, &uri.authority.host).await.map_err(of_io)?;

@@ -57,7 +57,9 @@ impl Transformer for Saboteur {
             "long-reason" => Outcome::Reject(saboteur::long_reason()),
             "control-reason" => Outcome::Reject(saboteur::control_reason()),
             "replace" => Outcome::Replace(br#"{"sabotaged":"replaced"}"#.to_vec()),
-            "split" => Outcome::Split(["one", "two", "three"].map(|part| format!(r#"{{"sabotaged":"{part}"}}"#).into_bytes()).into()),
+            "split" => {
+                Outcome::Split(["one", "two", "three"].map(|part| format!(r#"{{"sabotaged":"{part}"}}"#).into_bytes()).into())
+            }
             "split-none" => Outcome::Split(Vec::new()),
             "split-flood" => Outcome::Split(vec![b"{}".to_vec(); 100_000]),
             "not-json" => Outcome::Replace(b"\xff not json".to_vec()),

@@ -100,7 +100,8 @@ mod tests {
     #[test]
     fn it_behaves_until_it_is_told_otherwise() {
         let step = Saboteur::from_settings("{}").unwrap();
-        let answers = verdicts(&step, &[Incoming::new("{}"), Incoming::new(r#"{"sabotage":"reject"}"#), Incoming::new("not json")]);
+        let answers =
+            verdicts(&step, &[Incoming::new("{}"), Incoming::new(r#"{"sabotage":"reject"}"#), Incoming::new("not json")]);
         assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
     }
 

@@ -20,13 +20,48 @@ fn text_of(body: &str) -> String {
 #[test]
 fn what_is_json_passes_and_what_is_not_does_not() {
     let fine: [&[u8]; 12] = [
-        b"{}", b" [ ] ", b"null", b"-0.5e+10", b"0", b"\"\"", b"[1,2 , 3]\r\n", b"{\"a\":{\"b\":[true,false,null]}}", b"\"\\u00e9\\n\\/\"",
-        b"\"\\ud83d\\ude00\"", "\"é😀\"".as_bytes(), b"{\"a\":1,\"a\":2}",
+        b"{}",
+        b" [ ] ",
+        b"null",
+        b"-0.5e+10",
+        b"0",
+        b"\"\"",
+        b"[1,2 , 3]\r\n",
+        b"{\"a\":{\"b\":[true,false,null]}}",
+        b"\"\\u00e9\\n\\/\"",
+        b"\"\\ud83d\\ude00\"",
+        "\"é😀\"".as_bytes(),
+        b"{\"a\":1,\"a\":2}",
     ];
     let bad: [&[u8]; 28] = [
-        b"", b" ", b"{", b"[1,]", b"{\"a\":1,}", b"{a:1}", b"{'a':1}", b"01", b"1.", b".5", b"+1", b"1e", b"-", b"nul", b"tru", b"nulll", b"{} {}",
-        b"[1 2]", b"// c\n{}", b"/* c */ {}", b"\"\n\"", b"\"\\x\"", b"\"\\ud800\"", b"\"\\ud800\\u0041\"", b"\"\\udc00\\ud800\"", b"\"\\u12g4\"",
-        b"\"\xff\"", b"{\"a\"}",
+        b"",
+        b" ",
+        b"{",
+        b"[1,]",
+        b"{\"a\":1,}",
+        b"{a:1}",
+        b"{'a':1}",
+        b"01",
+        b"1.",
+        b".5",
+        b"+1",
+        b"1e",
+        b"-",
+        b"nul",
+        b"tru",
+        b"nulll",
+        b"{} {}",
+        b"[1 2]",
+        b"// c\n{}",
+        b"/* c */ {}",
+        b"\"\n\"",
+        b"\"\\x\"",
+        b"\"\\ud800\"",
+        b"\"\\ud800\\u0041\"",
+        b"\"\\udc00\\ud800\"",
+        b"\"\\u12g4\"",
+        b"\"\xff\"",
+        b"{\"a\"}",
     ];
     for body in fine {
         assert_eq!(check(body, 32), Ok(()), "{}", String::from_utf8_lossy(body));
@@ -72,7 +107,10 @@ fn a_special_byte_is_found_wherever_it_stands_in_a_word() {
         assert_eq!(text_of(&format!("\"{plain}\"")), plain);
         assert_eq!(text_of(&format!("\"{plain}\\n{plain}\"")), format!("{plain}\n{plain}"));
         let control = format!("\"{plain}\u{1f}{plain}\"");
-        assert_eq!(check(control.as_bytes(), 1), Err(Problem::NotJson { at: length + 1, cause: "a control character stands in a string" }));
+        assert_eq!(
+            check(control.as_bytes(), 1),
+            Err(Problem::NotJson { at: length + 1, cause: "a control character stands in a string" })
+        );
     }
     assert_eq!(text_of("\"\u{7f}!#[]\u{80}\u{ff}\""), "\u{7f}!#[]\u{80}\u{ff}");
 }
@@ -103,7 +141,8 @@ impl Random {
     }
 
     fn value(&mut self, depth: u32, out: &mut String) {
-        const SCALARS: [&str; 10] = ["null", "true", "false", "0", "-1.5", "3e2", "\"\"", "\"a\\u00e9\\\\\"", "\"\\ud83d\\ude00\"", "\"한 글\""];
+        const SCALARS: [&str; 10] =
+            ["null", "true", "false", "0", "-1.5", "3e2", "\"\"", "\"a\\u00e9\\\\\"", "\"\\ud83d\\ude00\"", "\"한 글\""];
         match self.below(if depth == 0 { 1 } else { 3 }) {
             0 => out.push_str(SCALARS[self.below(SCALARS.len())]),
             1 => self.items(depth, out, '[', ']', ""),

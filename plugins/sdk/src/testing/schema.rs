@@ -18,13 +18,18 @@ pub fn settings_problems<S: Settings>() -> Vec<String> {
         Err(error) => return vec![format!("the schema is not JSON: {error}")],
     };
     let mut problems = Vec::new();
-    let mut require = |fine: bool, problem: String| if !fine { problems.push(problem) };
+    let mut require = |fine: bool, problem: String| {
+        if !fine {
+            problems.push(problem)
+        }
+    };
     require(schema.get("type") == Some(&"object".into()), "`type` is not \"object\"".to_owned());
     require(schema.get("additionalProperties") == Some(&false.into()), "`additionalProperties` is not false".to_owned());
     require(settings::read::<S>(r#"{"no setting is called so":0}"#).is_err(), "the type takes unknown settings".to_owned());
     let empty = Map::new();
     let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-    let required: Vec<&str> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> =
+        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     for (name, property) in properties {
         require(property.get("description").is_some(), format!("`{name}` has no description"));
         let said = property.get("default").is_some() != required.contains(&name.as_str());
@@ -34,9 +39,17 @@ pub fn settings_problems<S: Settings>() -> Vec<String> {
     for field in fields.iter().filter(|field| !properties.contains_key(**field)) {
         require(false, format!("the schema lacks `{field}`"));
     }
-    let defaults: Map<String, Value> = properties.iter().filter_map(|(name, property)| Some((name.clone(), value_of(property)?))).collect();
+    let defaults: Map<String, Value> =
+        properties.iter().filter_map(|(name, property)| Some((name.clone(), value_of(property)?))).collect();
     if let Err(reason) = settings::read::<S>(&Value::Object(defaults).to_string()) {
-        require(false, format!("the type refuses the schema's defaults and examples: {} {}", reason.message, reason.pointer.unwrap_or_default()));
+        require(
+            false,
+            format!(
+                "the type refuses the schema's defaults and examples: {} {}",
+                reason.message,
+                reason.pointer.unwrap_or_default()
+            ),
+        );
     }
     problems
 }
@@ -62,7 +75,12 @@ impl<'de> Deserializer<'de> for Fields<'_> {
         Err(ValueError::custom("only a struct's fields are of interest"))
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(self, _: &str, fields: &'static [&'static str], visitor: V) -> Result<V::Value, ValueError> {
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
         *self.0 = fields;
         self.deserialize_any(visitor)
     }
