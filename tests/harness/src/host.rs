@@ -136,6 +136,17 @@ impl Host {
         self.service.pid()
     }
 
+    /// Sees that it still runs.
+    ///
+    /// # Errors
+    /// Fails when it has ended; the error holds the end of its log.
+    pub fn is_running(&mut self) -> Result<()> {
+        match self.service.exited()? {
+            None => Ok(()),
+            Some(status) => Err(Failure::new(format!("the host ended with {status}\n{}", self.service.log_tail()))),
+        }
+    }
+
     /// SIGTERM, and the exit status.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use crate::failure::While;
 use crate::service::free_port;
 
 /// The column of `messages` that holds the message id.
-pub const ID_COLUMN: &str = "source_id";
+pub const ID_COLUMN: &str = "source_message_id";
 
 /// What differs from one pipeline to the next. Every part is text of pipeline.toml, so that a test can put another in its place.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl Pipeline {
             admin_port: free_port()?,
             head: "message_id = \"/publisher_information/message_id\"\nthrough = [\"validate\"]\n".to_owned(),
             source: source(ends.amqp_url, ends.queue),
-            steps: [step("validate", plugins, "validate-message"), seal(plugins)].concat(),
+            steps: [step("validate", plugins, "validate-message"), reshape(plugins), seal(plugins)].concat(),
             sinks: [broadcast(ends.redis_url, ends.key), history(ends.database_url)].concat(),
             cache: cache.to_owned(),
         })
@@ -93,6 +93,13 @@ pub fn step(name: &str, plugins: &Path, component: &str) -> String {
     format!("[steps.{name}]\nplugin = {}\n", quoted(&file.display().to_string()))
 }
 
+/// The step `reshape`, which fills in what the table wants.
+#[must_use]
+pub fn reshape(plugins: &Path) -> String {
+    let step = step("reshape", plugins, "reshape");
+    format!("{step}settings.defaults = {{ \"/message/server_name\" = \"MainServer\", \"/publisher_information\" = {{}} }}\n\n")
+}
+
 /// The step `seal` on the content, and its key ring in a file that the host makes.
 #[must_use]
 pub fn seal(plugins: &Path) -> String {
@@ -102,17 +109,21 @@ pub fn seal(plugins: &Path) -> String {
     )
 }
 
-/// `[sinks.broadcast]` by Redis, blocking.
+/// `[sinks.broadcast]` by Redis, parking.
 #[must_use]
 pub fn broadcast(url: &str, key: &str) -> String {
-    format!("[sinks.broadcast.redis]\nuri = {}\nmode = \"list\"\nkey = {}\n\n", quoted(url), quoted(key))
+    format!(
+        "[sinks.broadcast]\non_failure = \"park\"\n\n[sinks.broadcast.redis]\nuri = {}\nmode = \"list\"\nkey = {}\n\n",
+        quoted(url),
+        quoted(key)
+    )
 }
 
 /// `[sinks.history]` by PostgreSQL: sealed, parking, one row an id.
 #[must_use]
 pub fn history(url: &str) -> String {
     format!(
-        "[sinks.history]\nthrough = [\"seal\"]\non_failure = \"park\"\n\n\
+        "[sinks.history]\nthrough = [\"reshape\", \"seal\"]\non_failure = \"park\"\n\n\
          [sinks.history.postgres]\nuri = {}\ntable = \"messages\"\nidempotent_by = \"{ID_COLUMN}\"\nrequire_sealed = [\"message_content\"]\n\n\
          {}",
         quoted(url),
@@ -128,7 +139,7 @@ pub fn columns(kind: &str) -> String {
          publisher_info = {{ pointer = \"/publisher_information\", default = \"{{}}\" }}\n\
          server_name = {{ pointer = \"/message/server_name\", default = \"MainServer\" }}\n\
          message_content = \"/message/content\"\nis_encrypted = {{ sealed = \"/message/content\" }}\n\
-         {ID_COLUMN} = {{ metadata = \"message-id\" }}\n"
+         encryption_key_id = {{ key_id = \"/message/content\" }}\n{ID_COLUMN} = {{ metadata = \"message-id\" }}\n"
     )
 }
 

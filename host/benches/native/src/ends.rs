@@ -48,7 +48,7 @@ impl Ends {
     /// Empties everything.
     pub(crate) async fn clear(&mut self) -> Result<()> {
         let queue = self.settings.queue.as_str();
-        for queue in [queue.to_owned(), format!("{queue}.dead"), format!("{queue}.parked.history")] {
+        for queue in ["", ".dead", ".parked.broadcast", ".parked.history"].map(|side| format!("{queue}{side}")) {
             self.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.doing("deleting a queue")?;
         }
         self.redis.del::<_, ()>(&self.settings.key).await.doing("deleting a key")?;

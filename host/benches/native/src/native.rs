@@ -199,8 +199,8 @@ async fn push(mut redis: MultiplexedConnection, key: String, mut jobs: mpsc::Rec
 
 async fn insert(mut database: PgConnection, mut jobs: mpsc::Receiver<Job<Rows>>) -> Result<()> {
     let statement = format!(
-        "INSERT INTO messages (id, sub_id, publisher_info, server_name, message_content, is_encrypted, {ID_COLUMN}) \
-         SELECT u.a, u.b, u.c, u.d, u.e, TRUE, u.f \
+        "INSERT INTO messages (id, sub_id, publisher_info, server_name, message_content, is_encrypted, encryption_key_id, {ID_COLUMN}) \
+         SELECT u.a, u.b, u.c, u.d, u.e, TRUE, 'k1', u.f \
          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY AS u(a, b, c, d, e, f, row) \
          ORDER BY u.row ON CONFLICT ({ID_COLUMN}) DO NOTHING"
     );
