@@ -2,14 +2,17 @@
 
 mod check;
 mod health;
-mod import;
+/// The original's configuration as a pipeline.toml.
+pub mod import;
 mod import_command;
 mod keys;
 mod load;
 mod logs;
-mod migrate;
+/// The schema of the PostgreSQL databases.
+pub mod migrate;
 mod migrate_command;
 mod open;
+mod progress;
 mod run;
 
 use std::io::Write;

@@ -163,8 +163,12 @@ impl Works<'_> {
         self.pipeline.telemetry.set_health(stage.name, Health::Starting);
         let (tell, left) = oneshot::channel();
         let source = stage.source;
-        // Nobody listens any more when the pipeline itself was dropped.
-        tasks.spawn("source", async move { drop(tell.send(source.run(intake, stop).await)) });
+        tasks.spawn("source", async move {
+            let left = source.run(intake, stop).await;
+            if tell.send(left).is_err() {
+                warn!(left, "the source ended after its pipeline");
+            }
+        });
         left
     }
 
@@ -227,7 +231,12 @@ impl Works<'_> {
     fn tell(&self) {
         let balance = self.pipeline.ledger.balance();
         if balance.balanced {
-            info!(received = balance.received, acked = balance.acked, returned = balance.returned, "stopped; the ledger balances");
+            info!(
+                received = balance.received,
+                acked = balance.acked,
+                returned = balance.returned,
+                "stopped; the ledger balances"
+            );
         } else {
             error!(?balance, "the ledger does not balance");
         }

@@ -1,6 +1,5 @@
 //! `tidegate check`: a file, its plugins and its cases, without touching a server.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,7 +40,11 @@ pub(super) fn check(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json {
         say(&format!("{:#}\n", serde_json::Value::Array(all)));
     }
-    if wrong == 0 { Ok(()) } else { Err(Failure::Config(format!("{wrong} of {} file(s) are wrong", arguments.files.files.len()))) }
+    if wrong == 0 {
+        Ok(())
+    } else {
+        Err(Failure::Config(format!("{wrong} of {} file(s) are wrong", arguments.files.files.len())))
+    }
 }
 
 fn check_one(file: &Path, arguments: &Arguments) -> Result<(Problems, String), Failure> {
@@ -66,8 +69,8 @@ fn summary(file: &Path, loaded: &Loaded, generation: &Generation) -> String {
     for plugin in &generation.plugins {
         let imports = if plugin.imports.is_empty() { "nothing".to_owned() } else { plugin.imports.join(", ") };
         let digest = plugin.digest.get(..19).unwrap_or(&plugin.digest);
-        // Writing to a String cannot fail.
-        drop(writeln!(text, "  steps.{}: {} {} ({:?}, {digest}…) imports {imports}", plugin.step, plugin.name, plugin.version, plugin.kind));
+        let (step, name, version, kind) = (&plugin.step, &plugin.name, &plugin.version, plugin.kind);
+        text.push_str(&format!("  steps.{step}: {name} {version} ({kind}, {digest}…) imports {imports}\n"));
     }
     text
 }

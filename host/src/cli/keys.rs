@@ -32,7 +32,9 @@ pub(super) fn keys(arguments: Arguments) -> Result<(), Failure> {
 fn generate() -> Result<(), Failure> {
     let generated = keys::generate().map_err(|error| Failure::Running(error.to_string()))?;
     say(&generated.file_text());
-    say("\n# The same for the original's main_server_consumer_configurations.json, which has one key and one static initialization vector:\n");
+    say(
+        "\n# The same for the original's main_server_consumer_configurations.json, which has one key and one static initialization vector:\n",
+    );
     for line in generated.original_lines().lines() {
         say(&format!("# {line}\n"));
     }

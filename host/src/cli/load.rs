@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::progress::Progress;
 use super::{Failure, complain};
 use crate::config::{self, Code, Loaded, Look, Options, Plan, Problem, Problems};
 use crate::pipeline::{BuildError, BuildProblem, Generation, build, run_cases};
@@ -73,9 +74,12 @@ pub(super) fn engine(loaded: &[Loaded]) -> Result<Engine, Failure> {
 /// Builds a generation and runs the file's own cases through it. Blocking.
 pub(super) fn ready(loaded: &Loaded, engine: &Engine, telemetry: &Telemetry) -> Result<(Generation, Telemetry), Problems> {
     let telemetry = telemetry.of_pipeline(&loaded.plan.name);
+    // A plugin that is not in the cache is compiled first, which may take seconds.
+    let progress = Progress::start(format!("loading the plugins of {}", loaded.plan.file.display()));
     let report = |list| Problems::new(Arc::clone(&loaded.text), list);
     let built = build(&loaded.plan, 1, engine, &telemetry);
     let generation = built.map_err(|errors| report(errors.iter().map(|error| point_at(error, &loaded.plan)).collect()))?;
+    progress.tell(format!("running {} test(s) of {}", loaded.plan.tests.len(), loaded.plan.file.display()));
     let failed = run_cases(&loaded.plan.tests, &generation);
     if failed.is_empty() {
         return Ok((generation, telemetry));
@@ -118,8 +122,8 @@ fn point_at(error: &BuildError, plan: &Plan) -> Problem {
 /// The loader's own codes, as far as a file's author tells them apart.
 fn code_of(code: &str) -> Code {
     match code {
-        "denied_import" => Code::DeniedImport,
-        "configure" | "bad_setting" => Code::BadSetting,
+        "plugin_not_granted" => Code::DeniedImport,
+        "plugin_settings" | "plugin_configure" => Code::BadSetting,
         _ => Code::BadPlugin,
     }
 }

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::load::Files;
 use super::migrate;
+use super::progress::Progress;
 use super::{Failure, say};
 use crate::config::{SinkKind, SinkPlan};
 
@@ -29,7 +30,10 @@ pub(super) async fn migrate(arguments: Arguments) -> Result<(), Failure> {
         return Err(Failure::Config("no sink of these files is a PostgreSQL; name a database with --database".to_owned()));
     }
     for uri in uris {
-        let done = migrate::migrate(&uri).await.map_err(|error| Failure::Running(error.to_string()))?;
+        let progress = Progress::start("migrating");
+        let migrated = migrate::migrate(&uri).await;
+        drop(progress);
+        let done = migrated.map_err(|error| Failure::Running(error.to_string()))?;
         for name in &done.applied {
             say(&format!("applied {name}\n"));
         }

@@ -98,7 +98,7 @@ fn on_error(table: &Reader<'_>) -> OnError {
 
 fn limits(limits: &Reader<'_>) -> Limits {
     let default = Limits::default();
-    let elements = limits.count("table_elements", u64::from(default.table_elements), 1..=10_000_000);
+    let elements = limits.count("table_elements", u64::from(default.table_elements), 1..=100_000);
     let memory_bytes = limits.size("memory", default.memory_bytes, MEMORY);
     Limits {
         memory_bytes,

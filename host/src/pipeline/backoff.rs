@@ -11,20 +11,20 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// Counts attempts and waits between them.
 #[derive(Debug, Default)]
-pub struct Backoff {
+pub(super) struct Backoff {
     attempts: u32,
 }
 
 impl Backoff {
     /// The pause before the next attempt.
-    pub fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let full = FIRST.saturating_mul(1 << self.attempts.min(16)).min(LONGEST);
         self.attempts = self.attempts.saturating_add(1);
         full.mul_f64(0.5 + jitter() / 2.0)
     }
 
     /// Waits before the next attempt; false when the stop came first.
-    pub async fn wait(&mut self, stop: &Stop) -> bool {
+    pub(super) async fn wait(&mut self, stop: &Stop) -> bool {
         tokio::select! {
             biased;
             () = stop.cancelled() => false,

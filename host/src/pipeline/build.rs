@@ -56,7 +56,9 @@ pub enum BuildProblem {
     #[error("{0}")]
     Keys(KeyError),
     /// `format = "original"` with a cipher that does not write it.
-    #[error("`format = \"original\"` is AES-256-CBC without authentication: it takes the plugin aes-256-cbc with `settings = {{ authenticate = false }}`, and a key with an `iv`")]
+    #[error(
+        "`format = \"original\"` is AES-256-CBC without authentication: it takes the plugin aes-256-cbc with `settings = {{ authenticate = false }}`, and a key with an `iv`"
+    )]
     NotOriginal,
 }
 
@@ -70,13 +72,16 @@ type Shelf = BTreeMap<PathBuf, Component>;
 pub fn build(plan: &Plan, number: u64, engine: &Engine, telemetry: &Telemetry) -> Result<Generation, Vec<BuildError>> {
     let mut errors = Vec::new();
     let rings = load_rings(plan, &mut errors);
-    let mut builder = Builder { plan, engine, telemetry, rings, shelf: Shelf::new(), reports: Vec::new(), ciphers: BTreeMap::new() };
+    let mut builder =
+        Builder { plan, engine, telemetry, rings, shelf: Shelf::new(), reports: Vec::new(), ciphers: BTreeMap::new() };
     let used: BTreeSet<&Arc<str>> = plan.through.iter().chain(plan.sinks.iter().flat_map(|sink| &sink.through)).collect();
     let mut steps = BTreeMap::new();
     for step in plan.steps.values() {
         match builder.step(step, used.contains(&step.name)) {
             Ok(ready) => drop(steps.insert(Arc::clone(&step.name), ready)),
-            Err(problems) => errors.extend(problems.into_iter().map(|problem| BuildError { step: Some(Arc::clone(&step.name)), problem })),
+            Err(problems) => {
+                errors.extend(problems.into_iter().map(|problem| BuildError { step: Some(Arc::clone(&step.name)), problem }))
+            }
         }
     }
     if !errors.is_empty() {
@@ -119,7 +124,10 @@ impl Builder<'_> {
         let component = self.load(&step.plugin).map_err(|error| vec![BuildProblem::Plugin(error)])?;
         check_digest(&component, step.sha256.as_deref()).map_err(|problem| vec![problem])?;
         component.check_settings(&step.settings).map_err(|problems| {
-            problems.into_iter().map(|problem| BuildProblem::Setting { pointer: problem.pointer, message: problem.message }).collect::<Vec<_>>()
+            problems
+                .into_iter()
+                .map(|problem| BuildProblem::Setting { pointer: problem.pointer, message: problem.message })
+                .collect::<Vec<_>>()
         })?;
         let setup = Setup {
             step: Arc::clone(&step.name),
@@ -201,4 +209,3 @@ fn report(step: &StepPlan, component: &Component) -> PluginReport {
         imports: component.imports().to_vec(),
     }
 }
-

@@ -17,33 +17,33 @@ use crate::ledger;
 use crate::lifecycle::Stop;
 
 /// Deliveries behind steps, with the generation that they went through.
-pub struct Stepped {
+pub(super) struct Stepped {
     /// What goes on.
-    pub deliveries: Vec<Delivery>,
+    pub(super) deliveries: Vec<Delivery>,
     /// Number of the generation.
-    pub generation: u64,
+    pub(super) generation: u64,
 }
 
 /// What the carrying of batches needs, before the fan-out and in each lane.
 #[derive(Clone)]
-pub struct Carrier {
+pub(super) struct Carrier {
     /// The generation that new batches begin on.
-    pub current: watch::Receiver<Arc<Generation>>,
+    pub(super) current: watch::Receiver<Arc<Generation>>,
     /// The sink whose own steps these are; none before the fan-out.
-    pub lane: Option<Arc<str>>,
+    pub(super) lane: Option<Arc<str>>,
     /// Where refused deliveries go.
-    pub desk: Desk,
+    pub(super) desk: Desk,
     /// Pulled by a step whose failure must stop the line.
-    pub halt: Halt,
+    pub(super) halt: Halt,
     /// Batches that are in the steps at one time.
-    pub workers: usize,
+    pub(super) workers: usize,
     /// Ends pauses that steps asked for.
-    pub stop: Stop,
+    pub(super) stop: Stop,
 }
 
 impl Carrier {
     /// Carries until the source has ended and everything it gave has left the steps, or until the halt.
-    pub async fn carry(self, mut batches: mpsc::Receiver<Vec<Delivery>>, onward: Onward) {
+    pub(super) async fn carry(self, mut batches: mpsc::Receiver<Vec<Delivery>>, onward: Onward) {
         let mut inside = FuturesOrdered::new();
         loop {
             let stepped = tokio::select! {
@@ -100,7 +100,7 @@ impl Outcome {
 }
 
 /// Where stepped batches go.
-pub enum Onward {
+pub(super) enum Onward {
     /// To every lane.
     Lanes(Vec<(Arc<str>, mpsc::Sender<Vec<Delivery>>)>),
     /// To the lane's writer.

@@ -9,14 +9,14 @@ use crate::message::{Fields, Message, MessageId, Pointer};
 
 /// Steps that a batch passes in this order.
 #[derive(Clone, Default)]
-pub struct Chain {
+pub(super) struct Chain {
     steps: Arc<[Step]>,
     id: Option<Arc<Fields>>,
 }
 
 /// A batch between two steps. Pieces of one upstream message stay together, in order.
 #[derive(Debug)]
-pub struct Passage {
+pub(super) struct Passage {
     pieces: Vec<Piece>,
     /// The step that comes next.
     next: usize,
@@ -39,7 +39,7 @@ enum State {
 
 /// How far a batch came.
 #[derive(Debug)]
-pub enum Progress {
+pub(super) enum Progress {
     /// Through all steps.
     Done(Passage),
     /// A step asked for a pause: go on with the same passage after it.
@@ -48,31 +48,34 @@ pub enum Progress {
 
 /// A batch behind its last step.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub(super) struct Outcome {
     /// What goes on, in order.
-    pub passed: Vec<Delivery>,
+    pub(super) passed: Vec<Delivery>,
     /// What goes no further.
-    pub fallen: Vec<(Delivery, Fall)>,
+    pub(super) fallen: Vec<(Delivery, Fall)>,
 }
 
 impl Chain {
     /// A chain of steps; `id` says where the body holds the message id, for messages that came without one.
     #[must_use]
-    pub fn new(steps: Vec<Step>, id: Option<&Pointer>) -> Self {
+    pub(super) fn new(steps: Vec<Step>, id: Option<&Pointer>) -> Self {
         Self { steps: steps.into(), id: id.map(|pointer| Arc::new(Fields::new([pointer]))) }
     }
 
     /// Whether there is nothing to do.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.id.is_none()
     }
 
     /// Starts a batch.
     #[must_use]
-    pub fn enter(&self, mut messages: Vec<Message>) -> Passage {
+    pub(super) fn enter(&self, mut messages: Vec<Message>) -> Passage {
         if let Some(fields) = &self.id {
-            messages.iter_mut().filter(|message| message.id.is_none()).for_each(|message| message.id = id_in(fields, &message.body));
+            messages
+                .iter_mut()
+                .filter(|message| message.id.is_none())
+                .for_each(|message| message.id = id_in(fields, &message.body));
         }
         let piece = |(origin, message)| Piece { origin, state: State::Going(message) };
         Passage { pieces: messages.into_iter().enumerate().map(piece).collect(), next: 0 }
@@ -80,7 +83,7 @@ impl Chain {
 
     /// Takes a batch through the steps, until the end or until a step asks for a pause. Blocking.
     #[must_use]
-    pub fn advance(&self, mut passage: Passage) -> Progress {
+    pub(super) fn advance(&self, mut passage: Passage) -> Progress {
         while let Some(step) = self.steps.get(passage.next) {
             if let Some(pause) = passage.apply(step) {
                 return Progress::Held(passage, pause);
@@ -140,7 +143,7 @@ impl Passage {
 
     /// The messages alone, with what became of each upstream message: for who has no duties (test cases, parked messages).
     #[must_use]
-    pub fn into_fates(self, count: usize) -> Vec<Vec<Result<Message, (Message, Fall)>>> {
+    pub(super) fn into_fates(self, count: usize) -> Vec<Vec<Result<Message, (Message, Fall)>>> {
         let mut fates: Vec<_> = std::iter::repeat_with(Vec::new).take(count).collect();
         for piece in self.pieces {
             if let Some(fate) = fates.get_mut(piece.origin) {
@@ -154,7 +157,7 @@ impl Passage {
     }
 
     /// Joins each message with its duty again. A step that split a message into nothing dropped it.
-    pub fn into_outcome(self, duties: Vec<Duty>) -> Outcome {
+    pub(super) fn into_outcome(self, duties: Vec<Duty>) -> Outcome {
         let mut outcome = Outcome::default();
         let mut pieces = self.pieces.into_iter().peekable();
         for (origin, duty) in duties.into_iter().enumerate() {

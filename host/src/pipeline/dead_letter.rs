@@ -18,30 +18,30 @@ const WINDOW: usize = 1000;
 
 /// A delivery that is refused, with what its letter says.
 #[derive(Debug)]
-pub struct Refused {
+pub(super) struct Refused {
     /// The message and its duty.
-    pub delivery: Delivery,
+    pub(super) delivery: Delivery,
     /// Who refused it, and why.
-    pub refusal: Refusal,
+    pub(super) refusal: Refusal,
     /// The generation that refused it.
-    pub generation: u64,
+    pub(super) generation: u64,
 }
 
 /// Who writes letters and has them confirmed.
 #[derive(Clone)]
-pub struct Office {
+pub(super) struct Office {
     /// Name of the pipeline.
-    pub pipeline: Arc<str>,
+    pub(super) pipeline: Arc<str>,
     /// Where the letters go.
-    pub mailbox: Arc<dyn Mailbox>,
+    pub(super) mailbox: Arc<dyn Mailbox>,
 }
 
 /// The desk where refused deliveries are handed in. The office settles them.
-pub type Desk = mpsc::Sender<Vec<Refused>>;
+pub(super) type Desk = mpsc::Sender<Vec<Refused>>;
 
 impl Office {
     /// Writes what is handed in, until every desk is gone, or the stop.
-    pub async fn work(self, mut refused: mpsc::Receiver<Vec<Refused>>, stop: Stop) {
+    pub(super) async fn work(self, mut refused: mpsc::Receiver<Vec<Refused>>, stop: Stop) {
         while let Some(mut batch) = refused.recv().await {
             while batch.len() < WINDOW {
                 let Ok(more) = refused.try_recv() else { break };
@@ -73,7 +73,7 @@ impl Office {
     ///
     /// # Errors
     /// Fails when the broker did not confirm it.
-    pub async fn put(&self, message: Message, refusal: &Refusal, generation: u64) -> Result<(), StageError> {
+    pub(super) async fn put(&self, message: Message, refusal: &Refusal, generation: u64) -> Result<(), StageError> {
         let letter = self.letter(message, refusal, generation);
         self.mailbox.put(&SideQueue::Dead, &[letter]).await
     }
@@ -95,10 +95,9 @@ impl Office {
 }
 
 /// Hands deliveries in at a desk.
-pub async fn hand_in(desk: &Desk, refused: Vec<Refused>) {
+pub(super) async fn hand_in(desk: &Desk, refused: Vec<Refused>) {
     // Were the office gone, dropping the deliveries leaves them with the broker.
     if !refused.is_empty() && desk.send(refused).await.is_err() {
         warn!("the dead-letter office has closed; the messages stay with the broker");
     }
 }
-

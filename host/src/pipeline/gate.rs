@@ -62,7 +62,9 @@ fn run_case(case: &TestCase, generation: &Generation) -> Result<(), String> {
     let message = Message::new(id, Bytes::from(case.input.clone()), Arc::new(NoProperties));
     let fate = send(&generation.through, vec![message]);
     match &case.expect {
-        Expect::Drop => matches!(fate, Fate::Fell(Fall::Dropped)).then_some(()).ok_or_else(|| format!("expected a drop, but {fate}")),
+        Expect::Drop => {
+            matches!(fate, Fate::Fell(Fall::Dropped)).then_some(()).ok_or_else(|| format!("expected a drop, but {fate}"))
+        }
         Expect::DeadLetter { step, code, pointer } => {
             let wanted = Wanted { stage: format!("steps.{step}"), code: code.as_deref(), pointer: pointer.as_ref() };
             wanted.compare(in_lanes(fate, generation))
@@ -128,7 +130,12 @@ impl Wanted<'_> {
     }
 }
 
-fn deliver(sink: &Arc<str>, expected: &[(Pointer, Expected)], messages: Vec<Message>, generation: &Generation) -> Result<(), String> {
+fn deliver(
+    sink: &Arc<str>,
+    expected: &[(Pointer, Expected)],
+    messages: Vec<Message>,
+    generation: &Generation,
+) -> Result<(), String> {
     let fate = send(&generation.lane(sink), messages);
     let Fate::Passed(messages) = fate else { return Err(format!("expected to reach sinks.{sink}, but {fate}")) };
     let message = messages.first().ok_or_else(|| format!("nothing reached sinks.{sink}"))?;
@@ -150,5 +157,7 @@ fn compare(sink: &str, pointer: &Pointer, expected: &Expected, message: &Message
         Expected::Missing => "nothing".to_owned(),
         Expected::Sealed => "a sealed field".to_owned(),
     };
-    holds.then_some(()).ok_or_else(|| format!("sinks.{sink}: expected {wanted} at `{pointer}`, but found {}", found.unwrap_or("nothing")))
+    holds
+        .then_some(())
+        .ok_or_else(|| format!("sinks.{sink}: expected {wanted} at `{pointer}`, but found {}", found.unwrap_or("nothing")))
 }

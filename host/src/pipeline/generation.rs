@@ -14,9 +14,9 @@ pub struct Generation {
     /// Counts successful changes, from 1.
     pub number: u64,
     /// The steps before the fan-out.
-    pub through: Chain,
+    pub(super) through: Chain,
     /// Each sink's own steps, by name of the sink.
-    pub lanes: BTreeMap<Arc<str>, Chain>,
+    pub(super) lanes: BTreeMap<Arc<str>, Chain>,
     /// What is loaded, for `/status`.
     pub plugins: Vec<PluginReport>,
     /// Opens what its ciphers sealed.
@@ -26,7 +26,7 @@ pub struct Generation {
 impl Generation {
     /// The steps of a sink.
     #[must_use]
-    pub fn lane(&self, name: &str) -> Chain {
+    pub(super) fn lane(&self, name: &str) -> Chain {
         self.lanes.get(name).cloned().unwrap_or_default()
     }
 }

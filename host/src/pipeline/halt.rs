@@ -10,7 +10,7 @@ use crate::telemetry::{Health, Telemetry};
 
 /// Shared by all who may pull it.
 #[derive(Clone)]
-pub struct Halt {
+pub(super) struct Halt {
     reason: Arc<OnceLock<String>>,
     intake: Stop,
     telemetry: Telemetry,
@@ -19,12 +19,12 @@ pub struct Halt {
 impl Halt {
     /// A brake that ends the intake.
     #[must_use]
-    pub fn new(intake: Stop, telemetry: Telemetry) -> Self {
+    pub(super) fn new(intake: Stop, telemetry: Telemetry) -> Self {
         Self { reason: Arc::default(), intake, telemetry }
     }
 
     /// Pulls it. The first reason stays.
-    pub fn pull(&self, refusal: &Refusal) {
+    pub(super) fn pull(&self, refusal: &Refusal) {
         let reason = format!("halted by {}: {}", refusal.stage, refusal.reason.code);
         if self.reason.set(reason.clone()).is_ok() {
             error!(step = %refusal.stage, code = %refusal.reason.code, cause = %refusal.reason.message, "the pipeline is halted; what it holds stays with the broker");
@@ -35,7 +35,7 @@ impl Halt {
 
     /// Why the pipeline is halted, if it is.
     #[must_use]
-    pub fn reason(&self) -> Option<&str> {
+    pub(super) fn reason(&self) -> Option<&str> {
         self.reason.get().map(String::as_str)
     }
 }

@@ -24,29 +24,29 @@ use crate::telemetry::{Counter, Health, Telemetry};
 const PROOF: Duration = Duration::from_secs(1);
 
 /// A lane's writer.
-pub struct Lane {
+pub(super) struct Lane {
     /// Writes, and tells how it is.
-    pub writer: Writer,
+    pub(super) writer: Writer,
     /// What a failure means.
-    pub on_failure: OnFailure,
+    pub(super) on_failure: OnFailure,
     /// Present where a failure means parking.
-    pub parking: Option<Parking>,
+    pub(super) parking: Option<Parking>,
     /// Where refused deliveries go.
-    pub desk: Desk,
+    pub(super) desk: Desk,
     /// Ends every wait.
-    pub stop: Stop,
+    pub(super) stop: Stop,
 }
 
 /// A sink, and how it is.
-pub struct Writer {
+pub(super) struct Writer {
     /// `sinks.NAME`.
-    pub stage: Arc<str>,
+    pub(super) stage: Arc<str>,
     /// The destination.
-    pub sink: Box<dyn Sink>,
+    pub(super) sink: Box<dyn Sink>,
     /// Its counters and health.
-    pub telemetry: Telemetry,
+    pub(super) telemetry: Telemetry,
     /// Whether the last write went well.
-    pub up: bool,
+    pub(super) up: bool,
 }
 
 /// A batch that the sink must answer for.
@@ -58,7 +58,7 @@ struct Batch {
 
 impl Lane {
     /// Writes what comes, until the steps before it have ended. What was parked before goes first.
-    pub async fn run(mut self, mut batches: mpsc::Receiver<Stepped>) {
+    pub(super) async fn run(mut self, mut batches: mpsc::Receiver<Stepped>) {
         self.prove().await;
         if !self.look_for_parked().await {
             return;
@@ -123,7 +123,9 @@ impl Lane {
             };
             match self.on_failure {
                 OnFailure::Discard => return self.discard(batch),
-                OnFailure::Park(after) if begun.elapsed() >= after => return self.park(batch, &failure.code, &failure.message).await,
+                OnFailure::Park(after) if begun.elapsed() >= after => {
+                    return self.park(batch, &failure.code, &failure.message).await;
+                }
                 OnFailure::Park(_) | OnFailure::Block => {}
             }
             if !backoff.wait(&self.stop).await {
@@ -144,7 +146,11 @@ impl Lane {
                 None => delivered.push(duty),
                 Some((_, reason)) => {
                     let refusal = Refusal { stage: Arc::clone(&self.writer.stage), reason, plugin: None };
-                    refused.push(Refused { delivery: Delivery::from_parts(message, duty), refusal, generation: batch.generation });
+                    refused.push(Refused {
+                        delivery: Delivery::from_parts(message, duty),
+                        refusal,
+                        generation: batch.generation,
+                    });
                 }
             }
         }
@@ -216,4 +222,3 @@ impl Writer {
         }
     }
 }
-

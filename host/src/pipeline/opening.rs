@@ -24,7 +24,9 @@ pub enum OpenError {
     #[error("{0}")]
     Form(String),
     /// No step of the pipeline brings the cipher.
-    #[error("it was sealed by the cipher `{0}`, which no step of this pipeline brings: declare a step with that plugin, used or not")]
+    #[error(
+        "it was sealed by the cipher `{0}`, which no step of this pipeline brings: declare a step with that plugin, used or not"
+    )]
     UnknownCipher(String),
     /// No ring of the pipeline has the key.
     #[error("it was sealed under the key `{0}`, which is in no key ring of this pipeline")]
@@ -52,7 +54,9 @@ impl Opener {
         for ((index, value), slot) in values.iter().enumerate().zip(&mut opened) {
             if value.starts_with("tg") {
                 match Sealed::parse(value) {
-                    Ok(sealed) => groups.entry((sealed.cipher.to_owned(), sealed.key_id.to_owned())).or_default().push((index, sealed)),
+                    Ok(sealed) => {
+                        groups.entry((sealed.cipher.to_owned(), sealed.key_id.to_owned())).or_default().push((index, sealed))
+                    }
                     Err(error) => *slot = Some(Err(OpenError::Form(error.to_string()))),
                 }
             } else {
@@ -78,7 +82,8 @@ impl Opener {
         // Two rings may use the same id: a value opens under the one that fits.
         for key in keys {
             let missing: Vec<usize> = (0..group.len()).filter(|index| answers.get(*index).is_some_and(Result::is_err)).collect();
-            let sealed: Vec<&Sealed<'_>> = missing.iter().filter_map(|index| group.get(*index).map(|(_, sealed)| sealed)).collect();
+            let sealed: Vec<&Sealed<'_>> =
+                missing.iter().filter_map(|index| group.get(*index).map(|(_, sealed)| sealed)).collect();
             for (index, answer) in missing.iter().zip(call(cipher, key, &sealed)) {
                 if let Some(slot) = answers.get_mut(*index) {
                     *slot = answer;
@@ -96,7 +101,9 @@ impl Opener {
         }
         let opened = keys().find_map(|key| keys::original::open(value, key).ok());
         opened.and_then(|plain| String::from_utf8(plain).ok()).ok_or_else(|| {
-            OpenError::Form("it is not of the form `tg1.…`, and opens under no key with an `iv` as a value of the original".to_owned())
+            OpenError::Form(
+                "it is not of the form `tg1.…`, and opens under no key with an `iv` as a value of the original".to_owned(),
+            )
         })
     }
 }

@@ -22,7 +22,7 @@ use crate::sink::{Sink, StageError};
 use crate::source::{Letter, Refusal, SideQueue, Taking, header};
 
 /// A sink's parking queue.
-pub struct Parking {
+pub(super) struct Parking {
     /// Name of the sink.
     sink: Arc<str>,
     queue: SideQueue,
@@ -49,19 +49,19 @@ impl State {
 impl Parking {
     /// The parking of a sink; nothing is known of its queue yet.
     #[must_use]
-    pub fn new(sink: Arc<str>, office: Office, current: watch::Receiver<Arc<Generation>>, max_messages: usize) -> Self {
+    pub(super) fn new(sink: Arc<str>, office: Office, current: watch::Receiver<Arc<Generation>>, max_messages: usize) -> Self {
         Self { queue: SideQueue::Parked(Arc::clone(&sink)), sink, office, current, max_messages, state: State::Empty }
     }
 
     /// Whether older messages are parked.
     #[must_use]
-    pub fn is_parked(&self) -> bool {
+    pub(super) fn is_parked(&self) -> bool {
         matches!(self.state, State::Parked { .. })
     }
 
     /// When the sink should be tried again; none, where nothing is parked.
     #[must_use]
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         match &self.state {
             State::Parked { next, .. } => Some(*next),
             State::Empty => None,
@@ -72,7 +72,7 @@ impl Parking {
     ///
     /// # Errors
     /// Fails when the source cannot be reached.
-    pub async fn look(&mut self) -> Result<(), StageError> {
+    pub(super) async fn look(&mut self) -> Result<(), StageError> {
         let mut taking = self.office.mailbox.open(&self.queue).await?;
         // What is looked at and not removed stays on the queue.
         if !taking.next(1).await?.is_empty() {
@@ -83,7 +83,7 @@ impl Parking {
     }
 
     /// Parks deliveries: settled once the broker has confirmed them. At the stop they stay with the broker.
-    pub async fn park(&mut self, deliveries: Vec<Delivery>, generation: u64, (code, cause): (&str, &str), stop: &Stop) {
+    pub(super) async fn park(&mut self, deliveries: Vec<Delivery>, generation: u64, (code, cause): (&str, &str), stop: &Stop) {
         let letters = self.letters(&deliveries, generation, code, cause);
         let mut backoff = Backoff::default();
         while let Err(failure) = self.office.mailbox.put(&self.queue, &letters).await {
@@ -125,7 +125,7 @@ impl Parking {
     ///
     /// # Errors
     /// Fails when the sink, or the source, is still down: nothing was removed, and the next attempt is due later.
-    pub async fn recover(&mut self, sink: &mut Box<dyn Sink>, stop: &Stop) -> Result<u64, StageError> {
+    pub(super) async fn recover(&mut self, sink: &mut Box<dyn Sink>, stop: &Stop) -> Result<u64, StageError> {
         let recovered = self.store_next(sink, stop).await;
         match (&recovered, &mut self.state) {
             (Err(_), State::Parked { next, backoff, taking }) => {

@@ -15,7 +15,7 @@ const REMINDER: Duration = Duration::from_secs(60);
 
 /// Takes deliveries through a chain. None when the stop came first, or the host's own code panicked: the messages then stay with the
 /// broker.
-pub async fn pass(chain: Chain, deliveries: Vec<Delivery>, stop: &Stop) -> Option<Outcome> {
+pub(super) async fn pass(chain: Chain, deliveries: Vec<Delivery>, stop: &Stop) -> Option<Outcome> {
     if chain.is_empty() {
         return Some(Outcome { passed: deliveries, fallen: Vec::new() });
     }
@@ -24,7 +24,7 @@ pub async fn pass(chain: Chain, deliveries: Vec<Delivery>, stop: &Stop) -> Optio
 }
 
 /// As [`pass`], for messages without duties.
-pub async fn pass_messages(chain: Chain, messages: Vec<Message>, stop: &Stop) -> Option<Passage> {
+pub(super) async fn pass_messages(chain: Chain, messages: Vec<Message>, stop: &Stop) -> Option<Passage> {
     let entering = chain.clone();
     let mut progress = run(move || entering.advance(entering.enter(messages))).await?;
     let mut reminded: Option<Instant> = None;

@@ -16,7 +16,7 @@ use crate::plugin::{Cipher, Failure, Fault, FaultKind, Packed};
 const MAX_CALL_BYTES: usize = 1 << 30;
 
 /// Seals one field of each message.
-pub struct Sealer {
+pub(super) struct Sealer {
     cipher: Cipher,
     ring: Arc<KeyRing>,
     field: Pointer,
@@ -34,14 +34,14 @@ struct Clear {
 impl Sealer {
     /// A sealer of `field` under the active key of `ring`.
     #[must_use]
-    pub fn new(cipher: Cipher, ring: Arc<KeyRing>, field: Pointer, format: SealFormat) -> Self {
+    pub(super) fn new(cipher: Cipher, ring: Arc<KeyRing>, field: Pointer, format: SealFormat) -> Self {
         let (fields, binder) = (Fields::new([&field]), Binder::new(&field));
         Self { cipher, ring, field, fields, binder, format }
     }
 
     /// Seals the field of each message, or says why it cannot be sealed. Blocking.
     #[must_use]
-    pub fn seal(&self, batch: &[Message]) -> Vec<Result<Message, Failure>> {
+    pub(super) fn seal(&self, batch: &[Message]) -> Vec<Result<Message, Failure>> {
         let bytes: usize = batch.iter().map(|message| message.body.len()).sum();
         let (head, tail) = batch.split_at(batch.len() / 2);
         if bytes > MAX_CALL_BYTES && !head.is_empty() {
@@ -69,8 +69,12 @@ impl Sealer {
 
     fn find(&self, message: &Message) -> Result<Clear, Failure> {
         let refuse = |code, text: &str| Failure::Rejected(Reason::new(code, text).at(&self.field));
-        let found = self.fields.find(&message.body).map_err(|_| refuse("not_json", "the body is no JSON, so that no field can be sealed"))?;
-        let raw = found.into_iter().next().flatten().ok_or_else(|| refuse("missing", "the field that must be sealed is missing"))?;
+        let found = self
+            .fields
+            .find(&message.body)
+            .map_err(|_| refuse("not_json", "the body is no JSON, so that no field can be sealed"))?;
+        let raw =
+            found.into_iter().next().flatten().ok_or_else(|| refuse("missing", "the field that must be sealed is missing"))?;
         let place = place_of(raw, &message.body);
         // Anything but a string is sealed as its JSON text.
         let text = if raw.get().starts_with('"') {
@@ -96,7 +100,11 @@ impl Sealer {
         Ok(pack(bytes.chunks(length.max(1))))
     }
 
-    fn call<'a>(&self, nonces: &Packed, items: impl Iterator<Item = (&'a Clear, &'a Message)> + Clone) -> Vec<Result<String, Failure>> {
+    fn call<'a>(
+        &self,
+        nonces: &Packed,
+        items: impl Iterator<Item = (&'a Clear, &'a Message)> + Clone,
+    ) -> Vec<Result<String, Failure>> {
         let bindings: Vec<[u8; 16]> = items.clone().map(|(_, message)| self.binder.bind(message.id.as_ref())).collect();
         let contexts = match self.format {
             SealFormat::Tg1 => pack(bindings.iter().map(<[u8; 16]>::as_slice)),
@@ -105,10 +113,9 @@ impl Sealer {
         let plain = pack(items.map(|(clear, _)| clear.text.as_bytes()));
         let key = self.ring.active();
         let sealed = self.cipher.seal(&key.material, nonces, &contexts, &plain);
-        let write = |((answer, binding), nonce): ((Result<Bytes, Failure>, &[u8; 16]), &[u8])| {
-            answer.map(|ciphertext| self.write(key, binding, nonce, &ciphertext))
-        };
-        sealed.into_iter().zip(&bindings).zip(nonces.iter()).map(write).collect()
+        let drawn = bindings.iter().zip(nonces.iter());
+        let write = |answer: Result<Bytes, Failure>, (binding, nonce)| answer.map(|text| self.write(key, binding, nonce, &text));
+        sealed.into_iter().zip(drawn).map(|(answer, drawn)| write(answer, drawn)).collect()
     }
 
     fn write(&self, key: &Key, binding: &[u8; 16], nonce: &[u8], ciphertext: &[u8]) -> String {

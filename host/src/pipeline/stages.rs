@@ -3,32 +3,32 @@
 use std::sync::Arc;
 
 use crate::config::{SinkKind, SinkPlan, SourcePlan};
+use crate::sink::Sink;
 use crate::sink::live::LiveSink;
 use crate::sink::postgres::PostgresSink;
 use crate::sink::redis::RedisSink;
 use crate::sink::sqlite::SqliteSink;
-use crate::sink::Sink;
 use crate::source::journal::{self, Journal};
 use crate::source::{Mailbox, Source, StageError, http, rabbitmq};
 use crate::telemetry::Telemetry;
 
 /// A source and the side queues that it keeps.
-pub struct SourceStage {
+pub(super) struct SourceStage {
     /// `source.KIND`.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// The source.
-    pub source: Box<dyn Source>,
+    pub(super) source: Box<dyn Source>,
     /// Its side queues.
-    pub mailbox: Arc<dyn Mailbox>,
+    pub(super) mailbox: Arc<dyn Mailbox>,
     /// Most messages that are taken and not acknowledged: what bounds every channel behind it.
-    pub prefetch: usize,
+    pub(super) prefetch: usize,
 }
 
 /// Opens the source. A broker is not contacted yet; a journal is.
 ///
 /// # Errors
 /// Fails when the journal cannot be opened.
-pub async fn open_source(plan: &SourcePlan) -> Result<SourceStage, StageError> {
+pub(super) async fn open_source(plan: &SourcePlan) -> Result<SourceStage, StageError> {
     match plan {
         SourcePlan::RabbitMq(settings) => {
             let name = "source.rabbitmq";
@@ -48,7 +48,7 @@ pub async fn open_source(plan: &SourcePlan) -> Result<SourceStage, StageError> {
 
 /// Makes a sink. Nothing is contacted yet.
 #[must_use]
-pub fn make_sink(plan: &SinkPlan, telemetry: &Telemetry) -> Box<dyn Sink> {
+pub(super) fn make_sink(plan: &SinkPlan, telemetry: &Telemetry) -> Box<dyn Sink> {
     let stage = format!("sinks.{}", plan.name);
     let telemetry = telemetry.clone();
     match plan.kind.clone() {

@@ -3,33 +3,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::seal::Sealer;
 use crate::config::OnError;
 use crate::message::{Message, MessageId, Reason};
-use crate::plugin::{Failure, Fate, Fault, Transformer, Validator};
+use crate::plugin::{Failure, Fate, Fault, FaultKind, Transformer, Validator};
 use crate::source::Refusal;
 use crate::telemetry::{Counter, Telemetry};
 
+/// Pause before a step that cannot be called is tried again.
+const UNAVAILABLE: Duration = Duration::from_millis(500);
+
 /// A step, ready to be called from any blocking thread.
 #[derive(Clone)]
-pub struct Step {
+pub(super) struct Step {
     /// `steps.NAME`, for health, dead letters and logs.
-    pub stage: Arc<str>,
+    pub(super) stage: Arc<str>,
     /// Digest of its plugin.
-    pub digest: Arc<str>,
+    pub(super) digest: Arc<str>,
     /// What its failure means.
-    pub on_error: OnError,
+    pub(super) on_error: OnError,
     /// The work itself.
-    pub work: Work,
+    pub(super) work: Work,
     /// Where its refusals and faults are counted.
-    pub telemetry: Telemetry,
+    pub(super) telemetry: Telemetry,
 }
 
 /// What a step does, by its kind.
 #[derive(Clone)]
-pub enum Work {
+pub(super) enum Work {
     /// Says yes or no.
     Validate(Validator),
     /// Replaces, splits or drops.
@@ -40,7 +43,7 @@ pub enum Work {
 
 /// What a step made of one message.
 #[derive(Debug)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// It goes on, as it is now.
     Pass(Message),
     /// It goes on as several.
@@ -53,7 +56,7 @@ pub enum Verdict {
 
 /// Why a message goes no further.
 #[derive(Clone, Debug)]
-pub enum Fall {
+pub(super) enum Fall {
     /// Let go on purpose.
     Dropped,
     /// It will never pass.
@@ -65,7 +68,7 @@ pub enum Fall {
 impl Step {
     /// Runs the step over a batch. Blocking. The verdicts are those of the messages, in order.
     #[must_use]
-    pub fn run(&self, batch: Vec<Message>) -> Vec<Verdict> {
+    pub(super) fn run(&self, batch: Vec<Message>) -> Vec<Verdict> {
         let verdicts = match &self.work {
             Work::Validate(validator) => self.validate(validator, batch),
             Work::Transform(transformer) => self.transform(transformer, batch),
@@ -116,6 +119,11 @@ impl Step {
     }
 
     fn faulted(&self, message: Message, fault: &Fault) -> Verdict {
+        // No instance, or no key: that says nothing about the message.
+        if fault.kind == FaultKind::Unavailable {
+            debug!(step = %self.stage, cause = %fault.message, "the step cannot be called now");
+            return Verdict::Hold(message, UNAVAILABLE);
+        }
         let name = fault.kind.name();
         self.telemetry.count(Counter::StepFaults, &[("step", &self.stage), ("fault", name)], 1);
         warn!(step = %self.stage, fault = name, message.id = message.label(), cause = %fault.message, "a step failed on a message");
