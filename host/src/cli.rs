@@ -1,1 +1,5 @@
 //! To come.
+
+/// `tidegate migrate`.
+pub mod migrate;
+#[cfg(test)]
