@@ -129,13 +129,7 @@ impl Component {
     }
 
     fn check_grants(&self, setup: &Setup) -> Result<(), LoadError> {
-        let Grants { clock, random, expose_key: _ } = setup.grants;
-        let wants = |name: &str| self.imports().iter().any(|import| import.strip_prefix("tidegate:plugin/") == Some(name));
-        let needed: Vec<_> = [("clock", clock), ("random", random)]
-            .into_iter()
-            .filter(|(name, granted)| !granted && wants(name))
-            .map(|(name, _)| name.to_owned())
-            .collect();
+        let needed = missing_grants(self.imports(), setup.grants);
         match needed.is_empty() {
             true => Ok(()),
             false => Err(LoadError::NotGranted { step: Arc::clone(&setup.step), needed }),
@@ -143,10 +137,19 @@ impl Component {
     }
 }
 
+/// What is imported and must be granted, and is not.
+fn missing_grants(imports: &[String], grants: Grants) -> Vec<String> {
+    let Grants { clock, random, expose_key: _ } = grants;
+    let wants = |name: &str| imports.iter().any(|import| import.strip_prefix("tidegate:plugin/") == Some(name));
+    let missing = [("clock", clock), ("random", random)].into_iter().filter(|(name, granted)| !granted && wants(name));
+    missing.map(|(name, _)| name.to_owned()).collect()
+}
+
 fn check_limits(setup: &Setup) -> Result<(), LoadError> {
     let limits = &setup.limits;
     let table = (u64::from(limits.table_elements), u64::from(MAX_TABLE_ELEMENTS));
-    for (setting, (value, max)) in [("limits.memory", (limits.memory_bytes, MAX_MEMORY_BYTES)), ("limits.table", table)] {
+    for (setting, (value, max)) in [("limits.memory", (limits.memory_bytes, MAX_MEMORY_BYTES)), ("limits.table_elements", table)]
+    {
         if value > max {
             return Err(LoadError::Limit { step: Arc::clone(&setup.step), setting, value, max });
         }
@@ -171,5 +174,18 @@ impl From<MakeError> for LoadError {
             MakeError::Refused(reason) => Self::Configure(reason),
             MakeError::Parameters(problem) => Self::Parameters(problem),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_imported_must_be_granted() {
+        let imports = ["clock", "log", "random"].map(|name| format!("tidegate:plugin/{name}"));
+        assert_eq!(missing_grants(&imports, Grants::default()), ["clock", "random"]);
+        assert_eq!(missing_grants(&imports, Grants { clock: true, ..Grants::default() }), ["random"]);
+        assert_eq!(missing_grants(&imports[1..2], Grants::default()), Vec::<String>::new());
     }
 }

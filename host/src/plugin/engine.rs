@@ -21,7 +21,7 @@ use super::{Kind, hex, v0_1};
 
 /// Largest component, in bytes. Interpreters of other languages bring 20 MB.
 const MAX_COMPONENT_BYTES: u64 = 512 << 20;
-/// Most elements of one table that `limits.table` may allow.
+/// Most elements of one table that `limits.table_elements` may allow.
 pub(super) const MAX_TABLE_ELEMENTS: u32 = 100_000;
 /// Most memory that `limits.memory` may allow, in bytes: what a 32-bit memory can address.
 pub(super) const MAX_MEMORY_BYTES: u64 = 4 << 30;
@@ -35,13 +35,13 @@ const STACK_BYTES: usize = 512 << 10;
 pub struct EngineSettings {
     /// Folder for compiled code, which only this user may write. Default: none, and everything is compiled at each start.
     pub cache: Option<PathBuf>,
-    /// How many instances of components may live at one time: workers times steps times generations. Default: 256.
+    /// How many instances of components may live at one time: workers times steps times generations. Default: 128.
     pub instances: u32,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { cache: None, instances: 256 }
+        Self { cache: None, instances: 128 }
     }
 }
 
@@ -185,7 +185,7 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(32))
         .total_memories(instances.saturating_mul(2))
-        .total_tables(instances.saturating_mul(4))
+        .total_tables(instances.saturating_mul(3))
         .max_component_instance_size(16 << 20)
         .max_core_instance_size(16 << 20)
         .max_memories_per_module(4)

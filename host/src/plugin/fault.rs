@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 
-use super::limits::{Limiter, Refused};
+use super::limits::Refused;
+use super::state::{Access, State};
 use crate::message::Reason;
 
 /// What kind of failure it was, for metrics and for the one who must act.
@@ -16,7 +17,7 @@ pub enum FaultKind {
     Deadline,
     /// It wanted more memory than `limits.memory`.
     Memory,
-    /// It wanted more table elements than `limits.table`.
+    /// It wanted more table elements than `limits.table_elements`.
     Table,
     /// It called itself too deeply.
     Stack,
@@ -84,33 +85,36 @@ impl Fault {
     }
 
     /// Reads what wasmtime reports of a call that failed.
-    pub(super) fn of(error: &wasmtime::Error, during: &str, limiter: &Limiter, timeout: Duration) -> Self {
+    pub(super) fn of(error: &wasmtime::Error, during: &str, state: &State, timeout: Duration) -> Self {
         if error.is::<PoolConcurrencyLimitError>() {
             return Self::unavailable(format_args!("every slot of the instance pool is in use ({})", root(error)));
         }
-        match (error.downcast_ref::<Trap>(), limiter.refused()) {
+        match (error.downcast_ref::<Trap>(), state.limiter.refused()) {
             (Some(Trap::Interrupt), _) => {
-                let timeout = humantime::format_duration(timeout);
-                Self::new(FaultKind::Deadline, format!("`{during}` took longer than `limits.timeout` ({timeout})"))
+                let (setting, timeout) = (name(state.access, "limits.timeout"), humantime::format_duration(timeout));
+                Self::new(FaultKind::Deadline, format!("`{during}` took longer than {setting} ({timeout})"))
             }
             (Some(Trap::StackOverflow), _) => {
                 Self::new(FaultKind::Stack, format!("`{during}` used up its call stack, as endless recursion does"))
             }
-            (_, Some(refused)) => Self::refused(during, refused),
+            (_, Some(refused)) => Self::refused(during, refused, state.access),
             (Some(trap), None) => Self::trap(*trap, during),
             (None, None) => Self::no_trap(error, during),
         }
     }
 
-    fn refused(during: &str, refused: Refused) -> Self {
+    fn refused(during: &str, refused: Refused, access: Access) -> Self {
         match refused {
             Refused::Memory { asked, limit } => Self::new(
                 FaultKind::Memory,
-                format!("`{during}` wanted {asked} bytes of memory, and `limits.memory` is {limit} bytes"),
+                format!("`{during}` wanted {asked} bytes of memory, and {} is {limit} bytes", name(access, "limits.memory")),
             ),
             Refused::Table { asked, limit } => Self::new(
                 FaultKind::Table,
-                format!("`{during}` wanted a table of {asked} elements, and `limits.table` is {limit}"),
+                format!(
+                    "`{during}` wanted a table of {asked} elements, and {} is {limit}",
+                    name(access, "limits.table_elements")
+                ),
             ),
         }
     }
@@ -136,6 +140,14 @@ impl Fault {
     }
 }
 
+/// The setting that decides a limit. Before a component is a step there is none: the host's own limits hold.
+fn name(access: Access, setting: &str) -> String {
+    match access {
+        Access::Trial => format!("the host's own limit for loading (`{setting}` does not count yet)"),
+        Access::Granted(_) => format!("`{setting}`"),
+    }
+}
+
 /// The innermost cause as one line: the outer ones are wasmtime's own call sites.
 pub(super) fn root(error: &wasmtime::Error) -> String {
     super::reason::printable(&error.root_cause().to_string(), 512)
@@ -150,10 +162,13 @@ pub(super) fn chain(error: &wasmtime::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::Limits;
+    use crate::plugin::guest_log::GuestLog;
+    use crate::plugin::{Grants, Limits};
 
     fn fault(error: impl Into<wasmtime::Error>) -> Fault {
-        Fault::of(&error.into(), "validate", &Limiter::new(&Limits::default()), Duration::from_secs(1))
+        let log = GuestLog::new("step".into());
+        let state = State::new(&Limits::default(), Access::Granted(Grants::default()), log.into());
+        Fault::of(&error.into(), "validate", &state, Duration::from_secs(1))
     }
 
     #[test]

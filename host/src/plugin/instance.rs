@@ -53,9 +53,8 @@ impl Instance {
         let answer_bytes = limits.memory_bytes.saturating_mul(2).max(MIN_ANSWER_BYTES);
         store.set_hostcall_fuel(usize::try_from(answer_bytes).unwrap_or(usize::MAX));
         store.set_epoch_deadline(ticks(limits.timeout));
-        let started = pre
-            .start(&mut store)
-            .map_err(|error| StartError::Fault(Fault::of(&error, "start", &store.data().limiter, limits.timeout)))?;
+        let started =
+            pre.start(&mut store).map_err(|error| StartError::Fault(Fault::of(&error, "start", store.data(), limits.timeout)))?;
         let guest = pre.exports(&mut store, &started).map_err(|error| StartError::Exports(root(&error)))?;
         Ok(Self { store, guest, timeout: limits.timeout, batches: 0, leaked_keys: false })
     }
@@ -131,6 +130,6 @@ impl Instance {
         self.store.data_mut().limiter.forget();
         self.store.set_epoch_deadline(ticks(self.timeout));
         let answer = work(&self.guest, &mut self.store);
-        answer.map_err(|error| Fault::of(&error, during, &self.store.data().limiter, self.timeout))
+        answer.map_err(|error| Fault::of(&error, during, self.store.data(), self.timeout))
     }
 }

@@ -1,5 +1,7 @@
 //! What a component says of itself, and its settings held against it.
 
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
 use super::reason::printable;
@@ -96,18 +98,28 @@ impl Described {
 
     /// Holds settings against the schema; every problem at once.
     pub(super) fn check(&self, settings: &Value) -> Result<(), Vec<SettingsProblem>> {
-        let problems: Vec<_> = self
-            .schema
-            .iter_errors(settings)
-            .map(|error| SettingsProblem {
-                pointer: error.instance_path().to_string(),
-                message: error.masked_with("the value").to_string(),
-            })
-            .collect();
+        let problems: Vec<_> = self.schema.iter_errors(settings).flat_map(|error| problems(&error)).collect();
         match problems.is_empty() {
             true => Ok(()),
             false => Err(problems),
         }
+    }
+}
+
+/// One problem for each setting that is wrong: an unknown one is pointed at itself, not at what holds it.
+fn problems(error: &ValidationError<'_>) -> Vec<SettingsProblem> {
+    let pointer = error.instance_path().to_string();
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
+            unexpected
+                .iter()
+                .map(|name| SettingsProblem {
+                    pointer: format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1")),
+                    message: format!("`{}` is no setting of this plugin", printable(name, 128)),
+                })
+                .collect()
+        }
+        _ => vec![SettingsProblem { pointer, message: error.masked_with("the value").to_string() }],
     }
 }
 
@@ -193,7 +205,7 @@ mod tests {
         let problems = described.check(&json!({ "max": 0, "password": "hunter2", "mxa": 1 })).unwrap_err();
         let mut pointers: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
         pointers.sort_unstable();
-        assert_eq!(pointers, ["", "/max", "/password"]);
+        assert_eq!(pointers, ["/max", "/mxa", "/password"]);
         let text: String = problems.iter().map(|problem| problem.message.as_str()).collect();
         assert!(text.contains("mxa") && !text.contains("hunter2"), "{text}");
         assert!(described.check(&json!({})).unwrap_err()[0].message.contains("max"));

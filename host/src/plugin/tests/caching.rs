@@ -30,7 +30,7 @@ fn compiled_code_is_kept_for_this_user_alone_and_found_again() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let before = fs::read(&file).unwrap();
     works(&cached(&cache));
-    assert_eq!(files(&cache), [file.clone()]);
+    assert_eq!(files(&cache), std::slice::from_ref(&file));
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 

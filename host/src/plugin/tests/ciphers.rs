@@ -4,11 +4,15 @@ use super::*;
 use crate::plugin::{Cipher, Failure, Packed, Parameters};
 use crate::secret::Secret;
 
-fn aes_gcm() -> Cipher {
-    match step("aes-256-gcm") {
+fn cipher(name: &str) -> Cipher {
+    match step(name) {
         Step::Cipher(cipher) => cipher,
         other => panic!("{other:?}"),
     }
+}
+
+fn aes_gcm() -> Cipher {
+    cipher("aes-256-gcm")
 }
 
 fn packed(items: &[&[u8]]) -> Packed {
@@ -29,6 +33,22 @@ fn what_is_sealed_opens_under_its_key_and_context_alone() {
     let swapped = packed(&[b"a", b"a"]);
     assert!(matches!(&cipher.open(&key, &nonces, &swapped, &sealed)[..], [Ok(_), Err(Failure::Rejected(_))]));
     assert!(cipher.open(&other, &nonces, &contexts, &sealed).iter().all(|item| matches!(item, Err(Failure::Rejected(_)))));
+}
+
+#[test]
+fn a_cipher_that_derives_keys_seals_and_opens_call_after_call() {
+    let cipher = cipher("aes-256-cbc");
+    let key = Secret::new([1; 32]);
+    let nonce = vec![9; cipher.parameters().nonce_bytes];
+    let (nonces, contexts) = (packed(&[&nonce, &nonce]), packed(&[b"a", b"b"]));
+    for _ in 0..100 {
+        let sealed = cipher.seal(&key, &nonces, &contexts, &packed(&[b"one", b"two"]));
+        let mut sealed: Vec<_> = sealed.into_iter().map(|item| item.unwrap().to_vec()).collect();
+        sealed[1][0] ^= 1;
+        let sealed = Packed::collect(sealed.iter().map(Vec::as_slice)).unwrap();
+        let opened = cipher.open(&key, &nonces, &contexts, &sealed);
+        assert!(matches!(&opened[..], [Ok(plain), Err(Failure::Rejected(_))] if plain == "one"), "{opened:?}");
+    }
 }
 
 #[test]

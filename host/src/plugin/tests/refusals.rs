@@ -107,3 +107,22 @@ fn imports_that_are_not_offered_are_named_with_what_is() {
     assert_eq!(error.code(), "plugin_import_type");
     assert!(importing("(import \"run\" (func))").to_string().contains("`run`"));
 }
+
+/// A validator by its names alone, whose code does this as it starts.
+fn starting_with(module_fields: &str) -> LoadError {
+    let component = exporting("tidegate:plugin/validation@0.1.0", &["validate"]);
+    load_error(&component.replacen("(core module $m", &format!("(core module $m {module_fields}"), 1))
+}
+
+#[test]
+fn a_component_that_breaks_off_as_it_starts_is_refused() {
+    let error = starting_with("(start $s) (func $s unreachable)");
+    assert_eq!(error.code(), "plugin_start");
+    assert!(error.to_string().contains("`start` trapped"), "{error}");
+    let error = starting_with("(start $s) (func $s (loop br 0))");
+    assert!(error.to_string().contains("longer than the host's own limit for loading"), "{error}");
+    let error = starting_with("(start $s) (func $s call $s)");
+    assert!(error.to_string().contains("call stack"), "{error}");
+    let error = starting_with("(memory 20000)");
+    assert!(error.to_string().contains("wanted 1310720000 bytes of memory"), "{error}");
+}

@@ -144,3 +144,93 @@ impl From<arithmetic::Opened> for crypto::Opened {
         Self { items: opened.items.into(), failed: opened.failed }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::crypto::HostKey as _;
+    use super::*;
+    use crate::plugin::guest_log::GuestLog;
+    use crate::plugin::key_handles::MAX_LIVE;
+    use crate::plugin::{Grants, Limits};
+
+    fn state(access: Access) -> State {
+        State::new(&Limits::default(), access, Arc::new(GuestLog::new("step".into())))
+    }
+
+    fn granted(clock: bool, random: bool) -> State {
+        state(Access::Granted(Grants { clock, random, expose_key: false }))
+    }
+
+    fn lent(state: &mut State) -> u32 {
+        state.keys.open(Secret::new([1; 32])).unwrap()
+    }
+
+    #[test]
+    fn the_clock_is_the_hosts_only_where_it_is_granted() {
+        assert!(clock::Host::now(&mut granted(true, false)).unwrap() > 1_700_000_000_000);
+        assert!(clock::Host::now(&mut granted(false, true)).is_err());
+        assert_eq!(
+            clock::Host::now(&mut state(Access::Trial)).unwrap(),
+            0,
+            "nothing is granted to a component that is being loaded"
+        );
+    }
+
+    #[test]
+    fn random_bytes_are_given_only_where_they_are_granted_and_not_without_end() {
+        let mut random = granted(false, true);
+        let (first, second) = (random::Host::bytes(&mut random, 32).unwrap(), random::Host::bytes(&mut random, 32).unwrap());
+        assert!(first.len() == 32 && first != second);
+        assert_eq!(random::Host::bytes(&mut random, MAX_RANDOM).unwrap().len(), 65_536);
+        assert!(random::Host::bytes(&mut random, MAX_RANDOM + 1).unwrap_err().is::<HostRefusal>());
+        assert!(random::Host::bytes(&mut granted(true, false), 1).is_err());
+        assert_eq!(random::Host::bytes(&mut state(Access::Trial), 2).unwrap(), [0, 0]);
+    }
+
+    #[test]
+    fn keys_that_a_guest_derives_and_never_drops_are_capped() {
+        let mut state = granted(false, false);
+        let key = lent(&mut state);
+        for _ in 1..MAX_LIVE {
+            state.derive(Resource::new_borrow(key), "mac".to_owned()).unwrap();
+        }
+        let refused = state.derive(Resource::new_borrow(key), "mac".to_owned()).unwrap_err();
+        assert!(refused.to_string().contains("too many keys"), "{refused}");
+    }
+
+    #[test]
+    fn a_key_that_a_guest_kept_beyond_its_call_names_nothing() {
+        let mut state = granted(false, false);
+        let key = lent(&mut state);
+        let derived = state.derive(Resource::new_borrow(key), "mac".to_owned()).unwrap().rep();
+        assert_eq!(state.keys.close_all(), 2);
+        let next = lent(&mut state);
+        assert!(next != key && next != derived);
+        let stale = state.hmac_sha256(Resource::new_borrow(derived), Packed::default().into()).unwrap_err();
+        assert!(stale.is::<HostRefusal>());
+    }
+
+    #[test]
+    fn a_derived_key_can_be_used_dropped_and_not_exposed() {
+        let mut state = granted(false, false);
+        let key = lent(&mut state);
+        let derived = state.derive(Resource::new_borrow(key), "mac".to_owned()).unwrap().rep();
+        let items = Packed::collect([b"one".as_slice()]).unwrap();
+        assert!(state.hmac_sha256(Resource::new_borrow(derived), items.into()).unwrap().is_ok());
+        let denied = state.expose(Resource::new_borrow(derived)).unwrap();
+        assert!(matches!(denied, Err(crypto::Failure::Denied)));
+        crypto::HostKey::drop(&mut state, Resource::new_own(derived)).unwrap();
+        assert_eq!(state.keys.close_all(), 1);
+    }
+
+    #[test]
+    fn packed_lists_that_break_the_rules_are_refused_and_end_nothing() {
+        let mut state = granted(false, false);
+        let key = lent(&mut state);
+        let broken = Wire { bytes: vec![1], ends: vec![9] };
+        let refused = state.hmac_sha256(Resource::new_borrow(key), broken).unwrap();
+        assert!(matches!(refused, Err(crypto::Failure::Malformed)));
+    }
+}
