@@ -61,7 +61,7 @@ async fn what_is_ready_comes_in_one_batch_and_never_more_than_a_batch_holds() {
     queue.publish((0..600).map(|index| index.to_string())).await;
     let mut running = Running::start(settings(&queue.name));
     // While nobody takes batches, what is sent ahead gathers.
-    running.is_up().await;
+    eventually("the broker to have sent all", async || queue.depth(&queue.name).await == 0).await;
     let mut sizes = Vec::new();
     while sizes.iter().sum::<usize>() < 600 {
         let batch = running.batch().await;
