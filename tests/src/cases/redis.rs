@@ -1,5 +1,7 @@
 //! Redis as a sink: what arrives, and what a failure leaves behind.
 
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,7 @@ use tidegate::sink::redis::{Mode, RedisSink, Settings};
 use tidegate::sink::{Sink, StageError, Written};
 use tidegate::telemetry::{Health, Telemetry};
 use tidegate_harness::redis::Redis;
+use tidegate_harness::service::free_port;
 
 use crate::servers::redis_url;
 use crate::store::Key;
@@ -222,4 +225,49 @@ async fn a_server_that_takes_no_writes_for_now_is_tried_again() {
         assert!(refused.is_empty());
     }
     assert_eq!(key.list().await, [b"a", b"b", b"b", b"b"]);
+}
+
+/// A server that also speaks TLS, under a certificate of its own for `localhost`.
+struct Sealed {
+    _server: Redis,
+    port: u16,
+    authority: PathBuf,
+    stranger: PathBuf,
+}
+
+impl Sealed {
+    async fn start() -> Self {
+        let (server, port) = (Redis::start().unwrap(), free_port().unwrap());
+        let folder = server.service.folder().to_owned();
+        for name in ["own", "stranger"] {
+            // The server packages depend on openssl: where they are, it is.
+            let words = format!(
+                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout {name}.key -out {name}.pem \
+                 -subj /CN=tidegate -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:localhost"
+            );
+            let made = Command::new("openssl").args(words.split_whitespace()).current_dir(&folder).output().unwrap();
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        }
+        let (authority, stranger, key) = (folder.join("own.pem"), folder.join("stranger.pem"), folder.join("own.key"));
+        let (certificate, key) = (authority.to_str().unwrap(), key.to_str().unwrap());
+        let files = format!("tls-cert-file {certificate} tls-key-file {key} tls-ca-cert-file {certificate}");
+        command(&server.url(), &format!("CONFIG SET {files} tls-auth-clients no tls-port {port}")).await;
+        Self { _server: server, port, authority, stranger }
+    }
+}
+
+#[tokio::test]
+async fn an_encrypted_server_must_prove_who_it_is() {
+    let server = Sealed::start().await;
+    let trusting = |host: &str, ca_file: Option<&PathBuf>| {
+        let url = format!("rediss://{host}:{}", server.port);
+        let ca_file = ca_file.cloned();
+        RedisSink::new(Settings { ca_file, ..settings(&url, LIST, "k") }, "sinks.broadcast", Telemetry::default())
+    };
+    trusting("localhost", Some(&server.authority)).write(&batch(["a"])).await.unwrap();
+    // Another authority, the system's authorities, and a certificate that is not for this name.
+    for (host, ca_file) in [("localhost", Some(&server.stranger)), ("localhost", None), ("127.0.0.1", Some(&server.authority))] {
+        let error = failure(&mut trusting(host, ca_file), &batch(["secret"])).await;
+        assert_eq!((&*error.code, error.needs_operator), ("tls", true), "{host} {ca_file:?}: {error}");
+    }
 }
