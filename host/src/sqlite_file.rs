@@ -175,7 +175,9 @@ impl Opening {
         let options = SqliteConnectOptions::new()
             .filename(file)
             .busy_timeout(busy_timeout.min(longest))
-            .synchronous(SqliteSynchronous::Full)
+            // FULL for a write-ahead log; and with a rollback journal its removal is on the disk too.
+            .synchronous(SqliteSynchronous::Extra)
+            .pragma("journal_size_limit", "67108864")
             .disable_statement_logging();
         Self { file: file.to_owned(), options }
     }
@@ -187,7 +189,6 @@ impl Opening {
         let options = options
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
-            .pragma("journal_size_limit", "67108864")
             .pragma("secure_delete", "FAST");
         Self { file, options }
     }

@@ -32,7 +32,8 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
 /// Settings of `[sinks.NAME.live]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Address to listen on. On a loopback address only browsers of this machine are answered. Default: `127.0.0.1:9620`.
+    /// Address to listen on. On a loopback address only browsers of this machine are answered; on
+    /// another one whoever reaches it sees every message, since there is no password. Default: `127.0.0.1:9620`.
     pub listen: SocketAddr,
     /// How many of the newest messages a viewer who comes late still sees, 0 to 100000. Default: 100.
     pub replay: usize,

@@ -34,8 +34,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Settings of `[source.http]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Address to listen on. On a loopback address only local programs are answered, and no web page of another origin.
-    /// Default: `127.0.0.1:9610`.
+    /// Address to listen on. On a loopback address only local programs are answered, and no web page of another origin;
+    /// on another one whoever reaches it is, since there is no password. Default: `127.0.0.1:9610`.
     pub listen: SocketAddr,
     /// Folder of the SQLite journal, made when missing. Default: `data`, beside pipeline.toml.
     pub journal: PathBuf,

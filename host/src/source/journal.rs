@@ -15,6 +15,7 @@ mod tests;
 pub use mailbox::Mailbox;
 pub use recorded::Recorded;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -220,6 +221,14 @@ impl Journal {
     /// Fails when the file cannot be read.
     pub async fn count(&self, queue: &str) -> Result<u64, StageError> {
         self.inner.reader.count(queue).await
+    }
+
+    /// How many messages lie in each queue that has any, by its full name.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be read.
+    pub async fn queues(&self) -> Result<BTreeMap<String, u64>, StageError> {
+        self.inner.reader.queues().await
     }
 
     /// How many messages wait in the source's own queue, removed ones not counted.

@@ -47,7 +47,8 @@ pub(super) fn router(ring: Arc<Ring>, stop: Stop) -> Router {
 /// Keeps browsers from guessing types, from storing what they saw, and from telling others whence they came.
 fn guarded(response: impl IntoResponse) -> Response {
     let mut response = response.into_response();
-    let headers: [(HeaderName, &'static str); 3] = [
+    let headers: [(HeaderName, &'static str); 4] = [
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "no-store"),
         (header::REFERRER_POLICY, "no-referrer"),

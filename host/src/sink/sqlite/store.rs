@@ -63,7 +63,7 @@ impl Store {
             return Ok(Written { refused: rows.refused, ..Written::default() });
         }
         // The time is that of a lock, and a batch may have to wait for one twice: to begin, and to commit.
-        let outcome = timeout(self.settings.timeout * 2, self.store(&rows, report)).await;
+        let outcome = timeout(self.settings.timeout.saturating_mul(2), self.store(&rows, report)).await;
         let late = |_| StageError {
             code: "timeout".into(),
             message: format!("{} did not answer in time", self.settings.file.display()),

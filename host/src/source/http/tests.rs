@@ -289,10 +289,12 @@ async fn a_stop_leaves_what_is_not_settled_in_the_journal_for_the_next_start() {
 
 #[tokio::test]
 async fn a_stop_takes_no_more_and_answers_what_is_half_sent() {
-    let running = start().await;
+    let mut running = start().await;
     let mut half = send(running.address, "POST", "/messages", &[("content-length", "10")], b"").await;
     let whole = running.post("/messages", &[], "x").await;
     assert_eq!(whole.0, 202);
+    settle(running.take(1).await, Outcome::Delivered);
+    running.until_waiting(0).await;
     running.stop.cancel();
     let mut answer = String::new();
     timeout(DEADLINE, half.read_to_string(&mut answer)).await.expect("in time").unwrap();
@@ -309,7 +311,7 @@ async fn a_journal_that_cannot_be_written_is_a_503_and_the_source_is_down() {
     let (status, head, body) = ask_whole(running.address, "POST", "/messages", &[], b"x").await;
     assert_eq!((status, head.contains("retry-after")), (503, true));
     assert!(body.contains("sqlite_gone") && !body.contains(running.folder.path().to_str().unwrap()), "{body}");
-    assert!(matches!(&running.telemetry.stages()["source.http"], Health::Down(reason) if reason.contains("removed")));
+    assert!(matches!(&running.telemetry.stages()["source.http"], Health::Down(_)));
     running.stop().await;
 }
 

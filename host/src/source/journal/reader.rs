@@ -1,5 +1,6 @@
 //! Reading the journal, over a connection that never waits for the writer's.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ const READ: &str = "SELECT sequence, message_id, properties, received_at, body F
     WHERE queue = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3";
 
 const COUNT: &str = "SELECT count(*) FROM messages WHERE queue = ?1";
+
+const QUEUES: &str = "SELECT queue, count(*) FROM messages GROUP BY queue";
 
 /// Reads one journal.
 #[derive(Debug)]
@@ -54,6 +57,15 @@ impl Reader {
         let count = count(&mut connection, queue).await.map_err(|error| Failure::of(&error, &self.file))?;
         *slot = Some(connection);
         Ok(count)
+    }
+
+    pub(super) async fn queues(&self) -> Result<BTreeMap<String, u64>, StageError> {
+        let mut slot = self.connection.lock().await;
+        let mut connection = self.take(&mut slot).await?;
+        let rows = sqlx::query_as::<_, (String, i64)>(QUEUES).fetch_all(&mut connection).await;
+        let rows = rows.map_err(|error| Failure::of(&error, &self.file))?;
+        *slot = Some(connection);
+        Ok(rows.into_iter().map(|(queue, count)| (queue, u64::try_from(count).unwrap_or_default())).collect())
     }
 
     async fn take(&self, slot: &mut Option<SqliteConnection>) -> Result<SqliteConnection, StageError> {

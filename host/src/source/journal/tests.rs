@@ -159,6 +159,8 @@ async fn a_visitor_sees_the_side_queues_of_a_journal_in_use() {
     let visitor = Journal::visit(folder.path(), QUEUE).await.unwrap();
     visitor.append(visitor.queue(), numbered(1..2), None).await.unwrap();
     assert_eq!(bodies(&journal, QUEUE).await, texts(0..2));
+    append(&journal, numbered(2..3)).await;
+    assert_eq!((journal.waiting(), visitor.queues().await.unwrap()[QUEUE]), (3, 3));
     assert!(Journal::visit(folder.path(), "none").await.is_err());
 }
 

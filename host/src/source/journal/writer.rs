@@ -49,6 +49,8 @@ pub(super) struct Writer {
     gauges: Arc<Gauges>,
     /// How many messages wait in the source's own queue.
     waiting: u64,
+    /// Changes when another process has written.
+    version: i64,
 }
 
 impl Work {
@@ -69,8 +71,9 @@ impl Writer {
         gauges: Arc<Gauges>,
     ) -> Result<Self, StageError> {
         let waiting = reader::count(&mut connection, &queue).await.map_err(|error| Failure::of(&error, file))?;
+        let version = version(&mut connection).await.map_err(|error| Failure::of(&error, file))?;
         gauges.waiting.store(waiting, Ordering::Relaxed);
-        Ok(Self { file: file.to_owned(), identity, queue, connection: Some(connection), gauges, waiting })
+        Ok(Self { file: file.to_owned(), identity, queue, connection: Some(connection), gauges, waiting, version })
     }
 
     /// Serves until nobody is left who could ask.
@@ -119,8 +122,12 @@ impl Writer {
         let mut connection = self.take_connection().await?;
         match transact(&mut connection, works, &self.queue).await {
             Ok(removed) => {
-                self.connection = Some(connection);
                 self.note(works, removed);
+                // What is committed is answered for, whatever becomes of the count.
+                match self.recount(&mut connection).await {
+                    Ok(()) => self.connection = Some(connection),
+                    Err(error) => warn!(file = %self.file.display(), %error, "the waiting messages could not be counted"),
+                }
                 Ok(())
             }
             Err(error) => {
@@ -141,8 +148,20 @@ impl Writer {
         }
         let mut connection = file::opening(&self.file).connect().await?;
         // A failed commit may have gone through all the same.
-        self.waiting = reader::count(&mut connection, &self.queue).await.map_err(|error| Failure::of(&error, &self.file))?;
+        self.version = -1;
+        self.recount(&mut connection).await.map_err(|error| Failure::of(&error, &self.file))?;
         Ok(connection)
+    }
+
+    /// Counts what waits anew where another process, or a transaction in doubt, may have changed it.
+    async fn recount(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let now = version(connection).await?;
+        if now != self.version {
+            self.waiting = reader::count(connection, &self.queue).await?;
+            self.version = now;
+            self.gauges.waiting.store(self.waiting, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Notes what a transaction has done to the source's own queue.
@@ -209,6 +228,11 @@ async fn transact(connection: &mut SqliteConnection, works: &[Work], own: &str) 
     }
     raw_sql("COMMIT").execute(connection).await?;
     Ok(removed)
+}
+
+/// A number that stays the same for this connection's own writes, and changes with those of others.
+async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT data_version FROM pragma_data_version()").fetch_one(connection).await
 }
 
 async fn insert(connection: &mut SqliteConnection, rows: &[(&str, &Entry)]) -> Result<(), sqlx::Error> {
