@@ -147,10 +147,12 @@ mod tests {
     fn only_loopback_names_are_answered_on_a_loopback_address() {
         let bound = IpAddr::from([127, 0, 0, 1]);
         let verdict = |host| stranger(bound, &headers(&[(header::HOST, host)])).is_none();
-        for host in ["localhost", "LOCALHOST:9610", "127.0.0.1:9610", "127.8.8.8", "[::1]:9610", "app.localhost:1", "localhost."] {
+        for host in ["localhost", "LOCALHOST:9610", "127.0.0.1:9610", "127.8.8.8", "[::1]:9610", "app.localhost:1", "localhost."]
+        {
             assert!(verdict(host), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "192.168.0.7:9610", "0.0.0.0", "", "localhost@evil.example", "a b"] {
+        for host in ["evil.example", "localhost.evil.example", "192.168.0.7:9610", "0.0.0.0", "", "localhost@evil.example", "a b"]
+        {
             assert!(!verdict(host), "{host}");
         }
         assert!(stranger(bound, &HeaderMap::new()).is_none());
@@ -159,9 +161,7 @@ mod tests {
     #[test]
     fn a_web_page_of_another_origin_is_turned_away() {
         let bound = IpAddr::from([127, 0, 0, 1]);
-        let verdict = |origin| {
-            stranger(bound, &headers(&[(header::HOST, "localhost:9610"), (header::ORIGIN, origin)])).is_none()
-        };
+        let verdict = |origin| stranger(bound, &headers(&[(header::HOST, "localhost:9610"), (header::ORIGIN, origin)])).is_none();
         assert!(verdict("http://localhost:9610"));
         for origin in ["http://localhost:3000", "https://evil.example", "null", ""] {
             assert!(!verdict(origin), "{origin}");

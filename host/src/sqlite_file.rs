@@ -243,7 +243,8 @@ mod tests {
 
     #[test]
     fn a_code_has_the_name_of_its_constraint_or_of_its_class() {
-        for (code, name) in [(2067, "sqlite_constraint_unique"), (13, "sqlite_full"), (266, "sqlite_ioerr"), (999, "sqlite_999")] {
+        for (code, name) in [(2067, "sqlite_constraint_unique"), (13, "sqlite_full"), (266, "sqlite_ioerr"), (999, "sqlite_999")]
+        {
             assert_eq!(code_name(code), name);
         }
     }

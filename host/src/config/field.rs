@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -193,6 +193,14 @@ impl Field<'_> {
     pub(super) fn file(&self) -> Option<PathBuf> {
         let path = self.short_text(4096)?;
         Some(self.context.sources.folder.join(path))
+    }
+
+    /// The path for a message: as it stands in the file where it was interpolated.
+    pub(super) fn shown_file(&self, path: &Path) -> String {
+        match &self.node.value {
+            Value::Text(raw) if raw.contains("${") => raw.escape_debug().to_string(),
+            _ => path.display().to_string(),
+        }
     }
 
     /// One of several words.

@@ -294,7 +294,7 @@ impl<'a> Reader<'a> {
         let path = field.file()?;
         if self.context.looks_outside && !path.is_file() {
             let help = "the path is relative to the folder of this file";
-            field.note(Code::UnreadableFile, format!("there is no file `{}`", path.display()), help);
+            field.note(Code::UnreadableFile, format!("there is no file `{}`", field.shown_file(&path)), help);
         }
         self.context.note_file(path.clone());
         Some(path)

@@ -1,6 +1,7 @@
 //! Problems as a person reads them, and as a program does.
 
 use std::fmt::{self, Display};
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use miette::{
@@ -30,6 +31,14 @@ pub enum Look {
         /// Columns.
         width: usize,
     },
+}
+
+impl Look {
+    /// What fits standard error: the terminal, or plain text where it is none.
+    #[must_use]
+    pub fn for_stderr() -> Self {
+        if std::io::stderr().is_terminal() { Self::Terminal } else { Self::default() }
+    }
 }
 
 impl Default for Look {

@@ -56,7 +56,7 @@ impl<'a> Resolver<'a> {
         if declared.contains(&name) {
             return true;
         }
-        let problem = self.problem(path, code, format!("there is no {noun} `{}`", name.escape_debug()));
+        let problem = self.problem(path, code, format!("there is no {noun} `{}`", self.root.shown(path, name)));
         let near = nearest(name, declared.iter().copied());
         self.problems.push(problem.suggest(near).help(known(noun, declared)));
         false
@@ -144,7 +144,8 @@ impl<'a> Resolver<'a> {
         let found = columns.iter().find(|column| column.name == name);
         if found.is_none() && !columns.is_empty() && self.is_whole {
             let names = || columns.iter().map(|column| column.name.as_str());
-            let problem = self.problem(path, Code::UnmappedColumn, format!("`{}` is not among the columns", name.escape_debug()));
+            let message = format!("`{}` is not among the columns", self.root.shown(path, name));
+            let problem = self.problem(path, Code::UnmappedColumn, message);
             let problem = problem.suggest(nearest(name, names())).help(format!("columns of this sink: {}", enumerate(names())));
             self.problems.push(problem);
         }
@@ -154,7 +155,7 @@ impl<'a> Resolver<'a> {
     fn sealed(&mut self, path: &KeyPath, name: &str, columns: &[Column], sink: &SinkPlan) {
         let Some(column) = self.mapped(path, name, columns) else { return };
         let Some(pointer) = body_pointer(column) else {
-            let message = format!("`{name}` takes no field of the body, and so cannot be sealed");
+            let message = format!("`{}` takes no field of the body, and so cannot be sealed", column.name);
             return self.note(path, Code::UnmappedColumn, message, "name a column that takes a JSON pointer");
         };
         let mut lane = self.draft.head.through.iter().chain(&sink.through);
@@ -163,8 +164,10 @@ impl<'a> Resolver<'a> {
             self.draft.steps.get(step).and_then(|step| step.seal.as_ref()).is_some_and(|seal| seal.field == *pointer)
         };
         if !unknown && !lane.any(seals) {
-            let message = format!("no step on the way to `{}` seals `{pointer}`: every row would be refused", sink.name);
-            let help = format!("add a cipher step with `field = \"{pointer}\"` to `sinks.{}.through`", sink.name);
+            let place = column_path(sink, &column.name);
+            let field = self.root.shown(&place.key("pointer"), self.root.shown(&place, pointer));
+            let message = format!("no step on the way to `{}` seals `{field}`: every row would be refused", sink.name);
+            let help = format!("add a cipher step with `field = \"{field}\"` to `sinks.{}.through`", sink.name);
             self.note(path, Code::NeverSealed, message, help);
         }
     }
@@ -194,7 +197,7 @@ impl<'a> Resolver<'a> {
                 taken.insert(address, path);
                 continue;
             };
-            let message = format!("`{path}` and `{earlier}` are both {address}");
+            let message = format!("`{path}` and `{earlier}` are both {}", self.root.shown(&path, address));
             let problem = self.problem(&path, Code::DuplicateAddress, message);
             self.problems.push(problem.help("give each listener a port of its own"));
         }
@@ -230,6 +233,11 @@ impl<'a> Resolver<'a> {
 const STEP: (&str, &str, Code) = ("steps", "step", Code::UnknownStep);
 const SINK: (&str, &str, Code) = ("sinks", "sink", Code::UnknownSink);
 const RING: (&str, &str, Code) = ("key_rings", "key ring", Code::UnknownKeyRing);
+
+fn column_path(sink: &SinkPlan, column: &str) -> KeyPath {
+    let kind = Rows::of(sink).map_or("", |rows| rows.kind);
+    KeyPath::of(["sinks", &sink.name, kind, "columns", column])
+}
 
 /// What sinks of rows have in common.
 pub(super) struct Rows<'a> {

@@ -51,7 +51,7 @@ fn ring(ring: &Reader<'_>) -> Option<KeyRingPlan> {
 fn ring_file(field: &Field<'_>, create: bool) -> Option<PathBuf> {
     let path = field.file()?;
     if field.context.looks_outside && !create && !path.is_file() {
-        let message = format!("there is no key file `{}`", path.display());
+        let message = format!("there is no key file `{}`", field.shown_file(&path));
         let help = "`tidegate keys generate` prints a fresh one; `create = true` makes one where it is missing";
         field.note(Code::UnreadableFile, message, help);
     }

@@ -61,11 +61,9 @@ fn component(field: &Field<'_>) -> Option<PathBuf> {
 }
 
 fn note_missing(field: &Field<'_>, path: &Path) {
-    let message = if path.is_dir() {
-        format!("the plugin `{}` is a folder", path.display())
-    } else {
-        format!("there is no plugin `{}`", path.display())
-    };
+    let shown = field.shown_file(path);
+    let message =
+        if path.is_dir() { format!("the plugin `{shown}` is a folder") } else { format!("there is no plugin `{shown}`") };
     let help = "the path is relative to the folder of this file; `cargo xtask plugins` builds the first-party plugins into \
                 `target/plugins`";
     let near = neighbour(path);

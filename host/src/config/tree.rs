@@ -99,15 +99,36 @@ impl Node {
     pub(super) fn locate(&self, path: &KeyPath) -> Span {
         let mut node = self;
         for segment in &path.0 {
-            let next = match (&node.value, segment) {
-                (Value::Table(table), Segment::Key(name)) => table.get(name).map(|entry| &entry.node),
-                (Value::List(list), Segment::Index(index)) => list.get(*index),
-                _ => None,
-            };
-            let Some(next) = next else { break };
+            let Some(next) = node.step(segment) else { break };
             node = next;
         }
         node.span
+    }
+
+    /// The text at a path, as it stands in the file.
+    fn raw(&self, path: &KeyPath) -> Option<&str> {
+        let mut node = self;
+        for segment in &path.0 {
+            node = node.step(segment)?;
+        }
+        match &node.value {
+            Value::Text(raw) => Some(raw),
+            _ => None,
+        }
+    }
+
+    /// A value for a message: as it stands in the file where it was interpolated, because what came from outside is not shown.
+    pub(super) fn shown(&self, path: &KeyPath, value: impl fmt::Display) -> String {
+        let raw = self.raw(path).filter(|raw| raw.contains("${"));
+        raw.map_or_else(|| value.to_string(), ToOwned::to_owned).escape_debug().to_string()
+    }
+
+    fn step(&self, segment: &Segment) -> Option<&Self> {
+        match (&self.value, segment) {
+            (Value::Table(table), Segment::Key(name)) => table.get(name).map(|entry| &entry.node),
+            (Value::List(list), Segment::Index(index)) => list.get(*index),
+            _ => None,
+        }
     }
 
     /// Calls for every key and value below, the node included.

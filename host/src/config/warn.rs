@@ -15,9 +15,9 @@ pub(super) fn check(draft: &Draft, root: &Node, is_well: bool) -> Vec<Problem> {
     let mut warn = |path: KeyPath, code: Code, message: String, help: &str| {
         warnings.push(Problem::warning(code, message).at(root.locate(&path)).path(path).help(help));
     };
-    steps(draft, &mut warn);
+    steps(draft, root, &mut warn);
     rings(draft, &mut warn);
-    exposure(draft, &mut warn);
+    exposure(draft, root, &mut warn);
     sinks(draft, &mut warn);
     warnings.retain(|warning| is_well || !matches!(warning.code, Code::UnusedStep | Code::UnusedKeyRing | Code::AtLeastOnce));
     warnings
@@ -26,7 +26,7 @@ pub(super) fn check(draft: &Draft, root: &Node, is_well: bool) -> Vec<Problem> {
 /// Takes one warning: where, what, in words, and what to do.
 type Warn<'a> = &'a mut dyn FnMut(KeyPath, Code, String, &str);
 
-fn steps(draft: &Draft, warn: Warn<'_>) {
+fn steps(draft: &Draft, root: &Node, warn: Warn<'_>) {
     let used = |name: &Arc<str>| {
         draft.head.through.iter().chain(draft.sinks.iter().flat_map(|sink| &sink.through)).any(|step| step == name)
     };
@@ -38,7 +38,7 @@ fn steps(draft: &Draft, warn: Warn<'_>) {
         }
         let Some(seal) = &step.seal else { continue };
         if step.on_error == OnError::Pass {
-            let message = format!("when `{name}` fails, `{}` goes on in clear", seal.field);
+            let message = format!("when `{name}` fails, `{}` goes on in clear", root.shown(&path.key("field"), &seal.field));
             warn(path.key("on_error"), Code::StoresInClear, message, "`on_error = \"reject\"` dead-letters the message instead");
         }
         if seal.format == SealFormat::Original {
@@ -62,10 +62,10 @@ fn rings(draft: &Draft, warn: Warn<'_>) {
     }
 }
 
-fn exposure(draft: &Draft, warn: Warn<'_>) {
+fn exposure(draft: &Draft, root: &Node, warn: Warn<'_>) {
     for (path, address) in listeners(draft) {
         if !address.ip().is_loopback() {
-            let message = format!("whoever reaches {address} may use it: there is no access control");
+            let message = format!("whoever reaches {} may use it: there is no access control", root.shown(&path, address));
             warn(path, Code::ExposedListener, message, "listen on 127.0.0.1, or let a firewall or a proxy decide who may");
         }
     }

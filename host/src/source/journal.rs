@@ -199,13 +199,7 @@ impl Journal {
     ///
     /// # Errors
     /// Fails when the file cannot be read.
-    pub async fn read(
-        &self,
-        queue: &str,
-        after: i64,
-        max_messages: usize,
-        max_bytes: usize,
-    ) -> Result<Vec<Stored>, StageError> {
+    pub async fn read(&self, queue: &str, after: i64, max_messages: usize, max_bytes: usize) -> Result<Vec<Stored>, StageError> {
         self.inner.reader.read(queue, after, max_messages, max_bytes).await
     }
 

@@ -57,9 +57,7 @@ impl Form {
         }
         match messages.iter().position(|message| message.len() > max_body_bytes) {
             None => Ok(messages),
-            Some(at) => {
-                Err(FormError::TooLarge(format!("message {at} (counted from 0) is longer than {max_body_bytes} bytes")))
-            }
+            Some(at) => Err(FormError::TooLarge(format!("message {at} (counted from 0) is longer than {max_body_bytes} bytes"))),
         }
     }
 }
@@ -109,7 +107,7 @@ mod tests {
     use super::*;
 
     fn cut(form: Form, body: &'static str) -> Result<Vec<String>, FormError> {
-        let messages = form.cut(&Bytes::from_static(body.as_bytes()), 20)?;
+        let messages = form.cut(&Bytes::from_static(body.as_bytes()), 25)?;
         Ok(messages.into_iter().map(|message| String::from_utf8(message.to_vec()).unwrap()).collect())
     }
 
@@ -159,7 +157,9 @@ mod tests {
 
     #[test]
     fn too_many_messages_are_refused() {
-        for (form, body) in [(Form::Lines, "1\n".repeat(MAX_MESSAGES + 1)), (Form::Array, format!("[1{}]", ",1".repeat(MAX_MESSAGES)))] {
+        for (form, body) in
+            [(Form::Lines, "1\n".repeat(MAX_MESSAGES + 1)), (Form::Array, format!("[1{}]", ",1".repeat(MAX_MESSAGES)))]
+        {
             assert!(matches!(form.cut(&Bytes::from(body), 9), Err(FormError::TooLarge(_))));
         }
     }

@@ -14,9 +14,9 @@ use futures_util::StreamExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
+use super::Settings;
 use super::condition::{Condition, Part};
 use super::forms::{Form, FormError};
-use super::Settings;
 use crate::lifecycle::Stop;
 use crate::listener;
 use crate::message::MessageId;

@@ -170,7 +170,8 @@ async fn what_cannot_be_taken_is_refused_with_a_reason_and_nothing_of_it_is_stor
     let long = "x".repeat(1001);
     let long_line = format!("1\n{long}");
     let long_id = [("message-id", &*long)];
-    let cases: [(&str, &[(&str, &str)], &str, u16, &str); 8] = [
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+    let cases: [Case<'_>; 8] = [
         ("/messages", &[], &long, 413, "1000 bytes"),
         ("/messages/batch", &[], &long_line, 413, "message 1"),
         ("/messages/batch", &[], "\n\n", 400, "empty"),

@@ -91,9 +91,7 @@ async fn lay_out(connection: &mut SqliteConnection, file: &Path) -> Result<(), S
     };
     match (application, version) {
         (APPLICATION_ID, VERSION) => Ok(()),
-        (APPLICATION_ID, newer) => {
-            Err(wrong(format!("is a journal of version {newer}; this program knows version {VERSION}")))
-        }
+        (APPLICATION_ID, newer) => Err(wrong(format!("is a journal of version {newer}; this program knows version {VERSION}"))),
         (0, 0) if tables == 0 => {
             raw_sql(LAYOUT).execute(connection).await.map_err(failed)?;
             Ok(())

@@ -40,11 +40,7 @@ impl crate::source::Mailbox for Mailbox {
 
 fn entry(letter: &Letter) -> Entry {
     let message = &letter.message;
-    Entry {
-        id: message.id.clone(),
-        body: message.original.clone(),
-        properties: Arc::new(Recorded::of(message, &letter.headers)),
-    }
+    Entry { id: message.id.clone(), body: message.original.clone(), properties: Arc::new(Recorded::of(message, &letter.headers)) }
 }
 
 /// A side queue that is being emptied.

@@ -7,17 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::message::{Message, Properties};
 
 /// Metadata keys that are copied from properties of another kind.
-const KNOWN: [&str; 9] = [
-    "correlation-id",
-    "content-type",
-    "content-encoding",
-    "type",
-    "app-id",
-    "user-id",
-    "reply-to",
-    "routing-key",
-    "source",
-];
+const KNOWN: [&str; 9] =
+    ["correlation-id", "content-type", "content-encoding", "type", "app-id", "user-id", "reply-to", "routing-key", "source"];
 
 /// Properties that the journal keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -223,7 +223,10 @@ async fn a_failed_append_leaves_nothing_behind_and_the_journal_goes_on_after_it(
     append(&journal, numbered(0..1)).await;
     // Stands for whatever fails a transaction half-way, e.g. a full disk.
     let mut other = super::file::opening(journal.file()).connect().await.unwrap();
-    sqlx::raw_sql("CREATE TRIGGER full BEFORE INSERT ON messages BEGIN SELECT RAISE(FAIL, 'full'); END").execute(&mut other).await.unwrap();
+    sqlx::raw_sql("CREATE TRIGGER full BEFORE INSERT ON messages BEGIN SELECT RAISE(FAIL, 'full'); END")
+        .execute(&mut other)
+        .await
+        .unwrap();
     let failed = journal.append(journal.queue(), numbered(1..3), None).await.unwrap_err();
     assert_eq!(StageError::from(failed).code, "sqlite_constraint_trigger");
     sqlx::raw_sql("DROP TRIGGER full").execute(&mut other).await.unwrap();

@@ -141,8 +141,7 @@ impl Writer {
         }
         let mut connection = file::opening(&self.file).connect().await?;
         // A failed commit may have gone through all the same.
-        self.waiting =
-            reader::count(&mut connection, &self.queue).await.map_err(|error| Failure::of(&error, &self.file))?;
+        self.waiting = reader::count(&mut connection, &self.queue).await.map_err(|error| Failure::of(&error, &self.file))?;
         Ok(connection)
     }
 
