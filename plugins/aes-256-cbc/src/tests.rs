@@ -49,7 +49,7 @@ fn what_is_sealed_opens_again_empty_and_long_ones_too() {
 fn the_stored_form_of_today_opens_for_ever() {
     // Made with another implementation: HKDF and HMAC of Python's `hmac`, AES-256-CBC of OpenSSL.
     let sealed = hex("620854ae9f0becd936b89f3ee08a03b88632a1097ec107a56d8631eb7e85e73e49f167bda84574cdf79eeae71861f821");
-    assert_eq!(seal(&step("{}"), &key(), &[item("id-1/content", b"Hello, world!")]).unwrap(), [sealed.clone()]);
+    assert_eq!(seal(&step("{}"), &key(), &[item("id-1/content", b"Hello, world!")]).unwrap().remove(0), sealed);
     assert_eq!(open(&step("{}"), &key(), &[item("id-1/content", &sealed)]).unwrap(), [Ok(b"Hello, world!".to_vec())]);
 }
 
