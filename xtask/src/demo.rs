@@ -18,7 +18,7 @@ use tidegate_harness::service::free_port;
 use tidegate_harness::{Failure, Result, http};
 
 use crate::interrupt::Interrupt;
-use crate::{plugins, refuse, workspace};
+use crate::{refuse, workspace};
 use samples::Sample;
 
 /// Longest wait for what the host has to do.
@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 
 impl Demo {
     fn start() -> Result<Self> {
-        let components = plugins::build(&workspace::root())?;
+        let components = workspace::build_plugins()?;
         let program = workspace::build_host()?;
         let ports = Ports { admin: port(9600)?, http: port(9610)?, live: port(9620)? };
         let folder = workspace::target().join("demo");

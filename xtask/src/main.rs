@@ -47,7 +47,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "test" => testing::run(rest),
         "ci" => ci::run(rest),
         "bench" => bench::run(rest),
-        "plugins" => plugins::build(&workspace::root()).map(drop),
+        "plugins" => workspace::build_plugins().map(|folder| say(&format!("the components are in {}", folder.display()))),
         "servers" => up::run(rest),
         "help" | "--help" | "-h" => {
             say(HELP);

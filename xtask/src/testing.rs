@@ -3,7 +3,7 @@
 use tidegate_harness::Result;
 use tidegate_harness::programs::{Server, ensure, say};
 
-use crate::{plugins, workspace};
+use crate::workspace;
 
 /// Builds what the tests run, and runs them. Arguments go to the test programs: a filter, `--nocapture`.
 ///
@@ -13,7 +13,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         .into_iter()
         .filter(|server| std::env::var_os(server.variable()).is_none());
     ensure(&missing.collect::<Vec<_>>())?;
-    plugins::build(&workspace::root())?;
+    workspace::build_plugins()?;
     workspace::build_host()?;
     let mut test = vec!["test", "--workspace", "--no-fail-fast"];
     if !arguments.is_empty() {

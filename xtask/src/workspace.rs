@@ -7,6 +7,8 @@ use tidegate_harness::failure::While;
 use tidegate_harness::programs::say;
 use tidegate_harness::{Failure, Result};
 
+use crate::plugins;
+
 /// The folder of the workspace.
 pub(crate) fn root() -> PathBuf {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -16,6 +18,13 @@ pub(crate) fn root() -> PathBuf {
 /// The folder that cargo builds into.
 pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+}
+
+/// Builds the components, optimised as users run them, and gives their folder.
+pub(crate) fn build_plugins() -> Result<PathBuf> {
+    let built = plugins::build(true).map_err(|failure| Failure::new(failure.to_string()))?;
+    let folder = built.first().and_then(|first| first.parent());
+    folder.map(Path::to_owned).ok_or_else(|| Failure::new("there is no plugin under plugins/"))
 }
 
 /// Builds the host and gives the program.

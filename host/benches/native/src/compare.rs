@@ -32,6 +32,9 @@ pub(crate) struct Settings {
     /// The folder of the workspace.
     #[arg(long)]
     workspace: PathBuf,
+    /// The folder of the components.
+    #[arg(long)]
+    plugins: PathBuf,
     /// Messages a leg.
     #[arg(long, default_value_t = 200_000)]
     messages: usize,
@@ -153,8 +156,8 @@ fn arguments(settings: &Settings, ends: &Ends, runner: Runner, folder: &Path) ->
         key: &to.key,
         database_url: &to.database_url,
     };
-    let plugins = settings.workspace.join("target/plugins");
-    let pipeline = Pipeline::shipped(to, &plugins, &plugins.join("cache"))?;
+    let cache = settings.plugins.with_file_name("tidegate-bench-cache");
+    let pipeline = Pipeline::shipped(to, &settings.plugins, &cache)?;
     let file = pipeline.write(folder)?;
     let arguments = owned(&["run", &file.display().to_string()]);
     Ok(Arguments {
