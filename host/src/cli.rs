@@ -1,4 +1,130 @@
+<<<<<<< HEAD
 //! To come.
 
 /// `tidegate migrate`.
 pub mod migrate;
+=======
+//! What a person types. One command a file.
+
+mod check;
+mod health;
+/// The original's configuration as a pipeline.toml.
+pub mod import;
+mod import_command;
+mod keys;
+mod load;
+mod logs;
+/// The schema of the PostgreSQL databases.
+pub mod migrate;
+mod migrate_command;
+mod open;
+mod progress;
+mod run;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
+
+/// A pipeline host whose steps are sandboxed WebAssembly components, swapped while it runs.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 failed while running, 2 wrong usage, 78 the configuration is wrong.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// How logs are written.
+    #[arg(long, global = true, value_enum, default_value_t, env = "TIDEGATE_LOG_FORMAT")]
+    log_format: logs::Format,
+    /// What is logged: `error`, `warn`, `info`, `debug`, or filters such as `info,tidegate::source=debug`.
+    #[arg(long, global = true, default_value = "info", env = "TIDEGATE_LOG", value_name = "FILTER")]
+    log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs pipelines until SIGTERM or Ctrl-C.
+    Run(run::Arguments),
+    /// Checks pipeline files with their plugins, and runs their `[[test]]` cases. Contacts no server.
+    Check(check::Arguments),
+    /// Opens stored values: one a line on standard input, their plaintext one a line on standard output.
+    Open(open::Arguments),
+    /// Makes and shows encryption keys.
+    Keys(keys::Arguments),
+    /// Brings the PostgreSQL databases of pipelines to this version's schema.
+    Migrate(migrate_command::Arguments),
+    /// Prints the pipeline.toml that equals a `main_server_consumer_configurations.json`.
+    Import(import_command::Arguments),
+    /// Asks a running host whether it is ready; exits 0 when it is.
+    Health(health::Arguments),
+}
+
+/// Why the program ends badly, by who must act.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// A file is wrong: its author must act.
+    #[error("{0}")]
+    Config(String),
+    /// The surroundings are wrong, or something failed while running: the operator must act.
+    #[error("{0}")]
+    Running(String),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Running(_) => 1,
+            // EX_CONFIG of sysexits.h.
+            Self::Config(_) => 78,
+        }
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Err(problem) = logs::start(arguments.log_format, &arguments.log) {
+        complain(&problem);
+        return ExitCode::from(2);
+    }
+    // Every TLS connection of the process uses this provider; only a second installation could fail.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    match dispatch(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure.to_string());
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(arguments) => runtime()?.block_on(run::run(arguments)),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Open(arguments) => open::open(&arguments),
+        Command::Keys(arguments) => keys::keys(arguments),
+        Command::Migrate(arguments) => runtime()?.block_on(migrate_command::migrate(arguments)),
+        Command::Import(arguments) => import_command::import(&arguments),
+        Command::Health(arguments) => runtime()?.block_on(health::health(arguments)),
+    }
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Runtime::new().map_err(|error| Failure::Running(format!("the async runtime cannot start: {error}")))
+}
+
+/// Writes to standard output. A reader that has gone away is no failure of ours.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+/// Writes a line to standard error.
+fn complain(text: &str) {
+    let mut err = std::io::stderr().lock();
+    drop(writeln!(err, "{}", text.trim_end()));
+}
+>>>>>>> core

@@ -23,6 +23,12 @@ pub mod delivery;
 /// Named tasks, and how each ends.
 pub mod lifecycle;
 
+/// SQLite files: made for their owner alone, opened durably, and what their errors mean.
+pub mod sqlite_file;
+
+/// Listening for HTTP, and whom a listener answers.
+pub mod listener;
+
 /// Where deliveries come from, and the side queues that the source keeps.
 pub mod source;
 

@@ -66,6 +66,9 @@ pub struct SealedField {
     pub key_id: Arc<str>,
 }
 
+/// UTF-8's, which some producers write and JSON does not allow.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// One message, on its way from the source to the sinks. Cloning copies no bytes.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -82,10 +85,11 @@ pub struct Message {
 }
 
 impl Message {
-    /// A message as a source hands it on.
+    /// A message as a source hands it on. A UTF-8 byte order mark before the body is no part of it, and is kept in the original only.
     #[must_use]
-    pub fn new(id: Option<MessageId>, body: Bytes, properties: Arc<dyn Properties>) -> Self {
-        Self { id, original: body.clone(), body, properties, sealed: Vec::new() }
+    pub fn new(id: Option<MessageId>, original: Bytes, properties: Arc<dyn Properties>) -> Self {
+        let body = if original.starts_with(BYTE_ORDER_MARK) { original.slice(BYTE_ORDER_MARK.len()..) } else { original.clone() };
+        Self { id, body, original, properties, sealed: Vec::new() }
     }
 
     /// The same message with another body: nothing in it counts as sealed any more.
@@ -124,5 +128,34 @@ impl Reason {
     pub fn at(mut self, pointer: &Pointer) -> Self {
         self.pointer = Some(pointer.to_string());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(body: &'static [u8]) -> Message {
+        Message::new(None, Bytes::from_static(body), Arc::new(NoProperties))
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_stripped_from_the_body_and_kept_in_the_original() {
+        let message = message(b"\xEF\xBB\xBF{}");
+        assert_eq!(&message.body[..], b"{}");
+        assert_eq!(&message.original[..], b"\xEF\xBB\xBF{}");
+    }
+
+    #[test]
+    fn only_a_whole_byte_order_mark_at_the_very_start_is_stripped_and_only_once() {
+        for (original, body) in [
+            (&b"\xEF\xBB"[..], &b"\xEF\xBB"[..]),
+            (b" \xEF\xBB\xBF", b" \xEF\xBB\xBF"),
+            (b"\xEF\xBB\xBF\xEF\xBB\xBF", b"\xEF\xBB\xBF"),
+            (b"\xEF\xBB\xBF", b""),
+            (b"", b""),
+        ] {
+            assert_eq!(&message(original).body[..], body);
+        }
     }
 }

@@ -1,5 +1,44 @@
 //! Sandboxed components: loading, limits, calls. No other room knows wasmtime.
+//!
+//! An [`Engine`] loads a [`Component`]; a component becomes a [`Step`] with its [`Setup`]; a step answers for batches of messages. All of it
+//! blocks: call it off the async threads, with a stack of 1 MiB at least. A guest that fails costs its instance and exactly the messages at
+//! which it fails, never the host.
 
+mod answers;
+mod batch;
+mod cache;
+mod component;
+mod crypto;
+mod deadline;
+mod engine;
+mod fault;
+mod guest_log;
+mod inspect;
+mod instance;
+mod key_handles;
+mod limits;
+mod load_error;
+mod manifest;
+mod packed;
+mod pool;
+mod reason;
+mod state;
+mod step;
+mod v0_1;
+
+#[cfg(test)]
+mod tests;
+
+pub use answers::{Fate, MAX_SPLIT};
+pub use component::Component;
+pub use engine::{Engine, EngineSettings};
+pub use fault::{Failure, Fault, FaultKind};
+pub use load_error::LoadError;
+pub use manifest::{Manifest, SettingsProblem};
+pub use packed::{Malformed, Packed, TooLong};
+pub use step::{Cipher, Parameters, Step, Transformer, Validator};
+
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +52,16 @@ pub enum Kind {
     Transformer,
     /// Seals and opens bytes.
     Cipher,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Validator => "validator",
+            Self::Transformer => "transformer",
+            Self::Cipher => "cipher",
+        })
+    }
 }
 
 /// Limits of one step's instances.
@@ -66,4 +115,9 @@ pub struct Setup {
     pub grants: Grants,
     /// How many instances are made before the first message: one a worker.
     pub instances: usize,
+}
+
+/// Bytes as lower case hexadecimal digits.
+fn hex<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> String {
+    bytes.into_iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,6 +4,7 @@ pub mod columns;
 pub mod live;
 pub mod postgres;
 pub mod redis;
+mod report;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -25,7 +26,7 @@ pub struct Written {
 /// A destination. Connects lazily and reconnects by itself at the next write.
 #[async_trait]
 pub trait Sink: Send {
-    /// Writes a batch, in order. It answers within a bounded time, whatever the server does (its `timeout` setting).
+    /// Writes a batch, in order; an empty one only proves that the sink is reachable and fit for use. It answers within a bounded time, whatever the server does (its `timeout` setting).
     ///
     /// # Errors
     /// Fails when the server cannot be reached or refuses to work at all; the caller tries the same batch again, or parks it.

@@ -130,7 +130,7 @@ pub enum OnError {
     Halt,
 }
 
-/// `[sinks.NAME]`.
+/// `[sinks.NAME]`. `through`, `on_failure` and `park_after` may stand in the table of the kind as well: `[sinks.NAME.KIND]`.
 #[derive(Clone, Debug)]
 pub struct SinkPlan {
     /// Its name, and its lane's.

@@ -1,5 +1,9 @@
 //! Which column of a table takes what of a message. Shared by the sinks that write rows.
 
+mod rows;
+
+pub use rows::{Columns, Rows};
+
 use crate::message::Pointer;
 
 /// One column and its source.

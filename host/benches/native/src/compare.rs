@@ -1,0 +1,215 @@
+//! The whole comparison: native and host in turns, from a classic and from a quorum queue, counted at the destinations.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use tidegate_harness::deadline::Deadline;
+use tidegate_harness::failure::While;
+use tidegate_harness::host::{Arguments, Host};
+use tidegate_harness::pipeline::{self, Pipeline};
+use tidegate_harness::postgres::Durability;
+use tidegate_harness::programs::say;
+use tidegate_harness::scratch::Scratch;
+use tidegate_harness::servers::Servers;
+use tidegate_harness::{Failure, Result};
+
+use crate::ends::Ends;
+use crate::load::{BODY_BYTES, QueueType, fill};
+use crate::meter;
+
+/// Longest wait for a leg.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How often the destinations are looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What is compared, and how long.
+#[derive(Args)]
+pub(crate) struct Settings {
+    /// The host program, built with the release profile.
+    #[arg(long)]
+    host: PathBuf,
+    /// The folder of the workspace.
+    #[arg(long)]
+    workspace: PathBuf,
+    /// The folder of the components.
+    #[arg(long)]
+    plugins: PathBuf,
+    /// Messages a leg.
+    #[arg(long, default_value_t = 200_000)]
+    messages: usize,
+    /// Rounds, each of one leg native and one leg host.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runner {
+    Native,
+    Host,
+}
+
+/// What one leg showed.
+#[derive(Clone, Copy, Debug)]
+struct Figures {
+    messages_per_second: f64,
+    cpu_micros_per_message: f64,
+    peak_megabytes: f64,
+}
+
+/// Runs everything and prints it.
+pub(crate) async fn run(settings: Settings) -> Result<()> {
+    let servers = Servers::start(Durability::Fsync)?;
+    let mut ends = Ends::open(&servers, &settings.workspace).await?;
+    say(&format!("{} messages of {BODY_BYTES} bytes a leg, {} rounds\n", settings.messages, settings.rounds));
+    let mut table =
+        vec!["| queue | pipeline | msg/s | CPU µs/message | peak MB |".to_owned(), "| --- | --- | --- | --- | --- |".to_owned()];
+    for queue_type in [QueueType::Classic, QueueType::Quorum] {
+        let (mut native, mut host) = (Vec::new(), Vec::new());
+        for round in 1..=settings.rounds {
+            for (runner, figures) in [(Runner::Native, &mut native), (Runner::Host, &mut host)] {
+                let leg = leg(&settings, &mut ends, queue_type, runner).await?;
+                say(&format!("{} round {round} {runner:?}: {leg}", queue_type.name()));
+                figures.push(leg);
+            }
+        }
+        let (native, host) = (median(&native), median(&host));
+        table.push(format!("| {} | native | {native} |", queue_type.name()));
+        table.push(format!("| {} | host | {host} |", queue_type.name()));
+        table.push(format!("| {} | host ÷ native | {} |", queue_type.name(), host.over(&native)));
+    }
+    ends.clear().await?;
+    say(&format!("\nmedians:\n\n{}", table.join("\n")));
+    Ok(())
+}
+
+/// One queue, filled and drained.
+async fn leg(settings: &Settings, ends: &mut Ends, queue_type: QueueType, runner: Runner) -> Result<Figures> {
+    ends.clear().await?;
+    fill(&ends.channel, &ends.settings.queue, queue_type, settings.messages).await?;
+    let scratch = Scratch::new("bench")?;
+    let mut process = Host::launch(arguments(settings, ends, runner, scratch.path())?)?;
+    let figures = match measure(ends, process.pid()?, settings.messages).await {
+        Ok(figures) => figures,
+        Err(failure) => return Err(Failure::new(format!("{failure}\n{}", process.log()))),
+    };
+    // What is at both ends is acknowledged a moment later.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    process.terminate()?;
+    let (broadcast, rows, left) = (ends.broadcast().await?, ends.rows().await?, ends.left().await?);
+    if (broadcast, rows, left) == (settings.messages, settings.messages, 0) {
+        return Ok(figures);
+    }
+    Err(Failure::new(format!("{runner:?}: {broadcast} broadcast, {rows} rows, {left} left, of {}", settings.messages)))
+}
+
+/// From the first look that sees messages at both ends to the one that sees them all.
+async fn measure(ends: &mut Ends, pid: u32, messages: usize) -> Result<Figures> {
+    let deadline = Deadline::after(PATIENCE);
+    let mut first: Option<(usize, Duration, Duration)> = None;
+    loop {
+        let arrived = ends.broadcast().await?.min(ends.numbered().await?);
+        let now = (arrived, deadline.elapsed(), meter::cpu(pid)?);
+        if arrived >= messages {
+            let (from, since, cpu) = first.ok_or_else(|| Failure::new("all was there at the first look: take more messages"))?;
+            let (took, count) = ((now.1 - since).as_secs_f64(), (messages - from) as f64);
+            return Ok(Figures {
+                messages_per_second: count / took,
+                cpu_micros_per_message: (now.2 - cpu).as_secs_f64() * 1e6 / count,
+                peak_megabytes: meter::peak_memory(pid)? as f64 / 1e6,
+            });
+        }
+        if arrived > 0 && first.is_none() {
+            first = Some(now);
+        }
+        if deadline.is_over() {
+            return Err(Failure::new(format!("{arrived} of {messages} messages after {PATIENCE:?}")));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn arguments(settings: &Settings, ends: &Ends, runner: Runner, folder: &Path) -> Result<Arguments> {
+    let to = &ends.settings;
+    let owned = |arguments: &[&str]| arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    if runner == Runner::Native {
+        let program = std::env::current_exe().doing("finding this program")?;
+        let arguments = owned(&[
+            "native",
+            "--amqp-url",
+            &to.amqp_url,
+            "--queue",
+            &to.queue,
+            "--redis-url",
+            &to.redis_url,
+            "--key",
+            &to.key,
+            "--database-url",
+            &to.database_url,
+        ]);
+        return Ok(Arguments { program, arguments, folder: folder.to_owned(), variables: Vec::new(), admin_port: 0 });
+    }
+    let to = pipeline::Ends {
+        amqp_url: &to.amqp_url,
+        queue: &to.queue,
+        redis_url: &to.redis_url,
+        key: &to.key,
+        database_url: &to.database_url,
+    };
+    let cache = settings.plugins.with_file_name("tidegate-bench-cache");
+    let pipeline = Pipeline::shipped(to, &settings.plugins, &cache)?;
+    let file = pipeline.write(folder)?;
+    let arguments = owned(&["run", &file.display().to_string()]);
+    Ok(Arguments {
+        program: settings.host.clone(),
+        arguments,
+        folder: folder.to_owned(),
+        variables: Vec::new(),
+        admin_port: pipeline.admin_port,
+    })
+}
+
+fn median(legs: &[Figures]) -> Figures {
+    let middle = |figure: fn(&Figures) -> f64| {
+        let mut figures: Vec<f64> = legs.iter().map(figure).collect();
+        figures.sort_by(f64::total_cmp);
+        let at = |index: usize| figures.get(index).copied().unwrap_or(f64::NAN);
+        f64::midpoint(at(figures.len().saturating_sub(1) / 2), at(figures.len() / 2))
+    };
+    Figures {
+        messages_per_second: middle(|leg| leg.messages_per_second),
+        cpu_micros_per_message: middle(|leg| leg.cpu_micros_per_message),
+        peak_megabytes: middle(|leg| leg.peak_megabytes),
+    }
+}
+
+impl Figures {
+    fn over(&self, other: &Self) -> String {
+        let more = self.cpu_micros_per_message - other.cpu_micros_per_message;
+        format!(
+            "{:.2} | {more:+.1} | {:.2}",
+            self.messages_per_second / other.messages_per_second,
+            self.peak_megabytes / other.peak_megabytes
+        )
+    }
+}
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.0} | {:.1} | {:.0}", self.messages_per_second, self.cpu_micros_per_message, self.peak_megabytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_the_middle_or_between_the_two_middles() {
+        let legs: Vec<Figures> = [9.0, 1.0, 2.0, 4.0]
+            .map(|value| Figures { messages_per_second: value, cpu_micros_per_message: 0.0, peak_megabytes: 0.0 })
+            .into();
+        assert_eq!(median(&legs).messages_per_second.to_string(), "3");
+        assert_eq!(median(&legs[..3]).messages_per_second.to_string(), "2");
+    }
+}

@@ -1,0 +1,91 @@
+//! `tidegate open`: stored values on standard input, their plaintext on standard output.
+
+use std::io::{BufRead, stdin};
+
+use clap::Args;
+
+use super::load::{self, Files};
+use super::{Failure, complain, say};
+use crate::pipeline::Opener;
+use crate::telemetry::Telemetry;
+
+/// Values that are opened together.
+const CHUNK: usize = 1024;
+/// The original breaks its base64 after this many characters. No whole value of it is that long: 54 bytes are no AES blocks.
+const ORIGINAL_LINE: usize = 72;
+
+/// Arguments of `tidegate open`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    files: Files,
+    /// Prints each plaintext as a JSON string, and `null` for a value that does not open.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Opens every value; fails in the end when one of them did not open.
+pub(super) fn open(arguments: &Arguments) -> Result<(), Failure> {
+    let loaded = arguments.files.load()?;
+    let engine = load::engine(&loaded)?;
+    let mut opener = Opener::default();
+    for ready in load::ready_all(loaded, &engine, &Telemetry::default())? {
+        opener.ciphers.extend(ready.generation.opener.ciphers);
+        opener.rings.extend(ready.generation.opener.rings);
+    }
+    let mut printer = Printer { opener, json: arguments.json, failed: 0, printed: 0 };
+    let mut values = Vec::with_capacity(CHUNK);
+    let mut joined = String::new();
+    for line in stdin().lock().lines() {
+        let line = line.map_err(|error| Failure::Running(format!("standard input cannot be read as text: {error}")))?;
+        let continues = line.len() == ORIGINAL_LINE && !line.starts_with("tg1.");
+        joined.push_str(line.trim_end_matches('\r'));
+        if continues || joined.is_empty() {
+            continue;
+        }
+        values.push(std::mem::take(&mut joined));
+        if values.len() == CHUNK {
+            printer.print(&std::mem::take(&mut values));
+        }
+    }
+    if !joined.is_empty() {
+        values.push(joined);
+    }
+    printer.print(&values);
+    printer.conclude()
+}
+
+struct Printer {
+    opener: Opener,
+    json: bool,
+    failed: usize,
+    printed: usize,
+}
+
+impl Printer {
+    fn print(&mut self, values: &[String]) {
+        let mut text = String::new();
+        for opened in self.opener.open(values) {
+            self.printed += 1;
+            let plain = opened.inspect_err(|error| {
+                self.failed += 1;
+                complain(&format!("value {}: {error}", self.printed));
+            });
+            match (plain.ok(), self.json) {
+                (Some(plain), false) => text.push_str(&plain),
+                (plain, true) => text.push_str(&serde_json::json!(plain).to_string()),
+                // An empty line keeps the output in step with the input.
+                (None, false) => {}
+            }
+            text.push('\n');
+        }
+        say(&text);
+    }
+
+    fn conclude(self) -> Result<(), Failure> {
+        match self.failed {
+            0 => Ok(()),
+            failed => Err(Failure::Running(format!("{failed} of {} value(s) did not open", self.printed))),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The top of the file: `[pipeline]`, `[plugins]`, `[admin]`, and the order in which the rest is read.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::plan::{Admin, Batch, Plan, Plugins, SinkPlan, SourcePlan, StepPlan, TestCase};
+use super::reader::{Context, Reader};
+use super::tree::Node;
+use super::{cases, rings, sinks, sources, steps};
+use crate::keys::KeyRingPlan;
+use crate::message::Pointer;
+
+/// A plan that may still lack its source. Where a value was wrong its default stands in: a draft with errors goes no further.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) head: Head,
+    pub(super) source: Option<SourcePlan>,
+    pub(super) steps: BTreeMap<Arc<str>, StepPlan>,
+    pub(super) sinks: Vec<SinkPlan>,
+    pub(super) key_rings: BTreeMap<Arc<str>, KeyRingPlan>,
+    pub(super) plugins: Plugins,
+    pub(super) admin: Admin,
+    pub(super) tests: Vec<TestCase>,
+}
+
+/// `[pipeline]`.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) name: Arc<str>,
+    pub(super) message_id: Option<Pointer>,
+    pub(super) through: Vec<Arc<str>>,
+    pub(super) batch: Batch,
+    pub(super) workers: usize,
+    pub(super) drain_timeout: Duration,
+}
+
+impl Draft {
+    /// The plan; none without a source.
+    pub(super) fn finish(self, file: PathBuf) -> Option<Plan> {
+        let Self { head, source, steps, sinks, key_rings, plugins, admin, tests } = self;
+        let Head { name, message_id, through, batch, workers, drain_timeout } = head;
+        let source = source?;
+        Some(Plan {
+            file,
+            name,
+            message_id,
+            through,
+            batch,
+            workers,
+            drain_timeout,
+            source,
+            steps,
+            sinks,
+            key_rings,
+            plugins,
+            admin,
+            tests,
+        })
+    }
+}
+
+/// Reads the whole file.
+pub(super) fn read(context: &Context<'_>, root: &Node) -> Draft {
+    context.read(root, |file| Draft {
+        head: file.section("pipeline", head),
+        source: sources::read(file),
+        steps: steps::read(file),
+        sinks: sinks::read(file),
+        key_rings: rings::read(file),
+        plugins: file.section("plugins", |plugins| self::plugins(plugins, context)),
+        admin: file.section("admin", admin),
+        tests: cases::read(file),
+    })
+}
+
+fn head(pipeline: &Reader<'_>) -> Head {
+    let name = pipeline.key("name", "pipeline").and_then(|field| {
+        let name = field.short_text(63)?;
+        field.check_value_is_name(&name).then_some(name)
+    });
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = pipeline.key("workers", "the number of cores").and_then(|field| field.count(1..=256));
+    Head {
+        name: name.map_or_else(|| "pipeline".into(), Arc::from),
+        message_id: pipeline.key("message_id", "none").and_then(|field| field.pointer()),
+        through: pipeline.names("through"),
+        batch: pipeline.section("batch", batch),
+        workers: workers.and_then(|workers| usize::try_from(workers).ok()).unwrap_or(cores),
+        drain_timeout: pipeline.duration("drain_timeout", Duration::from_secs(20), Duration::ZERO..=Duration::from_secs(3600)),
+    }
+}
+
+fn batch(batch: &Reader<'_>) -> Batch {
+    Batch {
+        max_messages: usize::try_from(batch.count("max_messages", 128, 1..=65_535)).unwrap_or(usize::MAX),
+        linger: batch.duration("linger", Duration::ZERO, Duration::ZERO..=Duration::from_secs(10)),
+    }
+}
+
+fn plugins(plugins: &Reader<'_>, context: &Context<'_>) -> Plugins {
+    let cache = plugins.key("cache", "tidegate in the user's cache folder").and_then(|field| field.file());
+    Plugins { cache: cache.or_else(|| user_cache(context)) }
+}
+
+fn user_cache(context: &Context<'_>) -> Option<PathBuf> {
+    let folder = |name| context.sources.environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))?;
+    Some(cache.join("tidegate"))
+}
+
+fn admin(admin: &Reader<'_>) -> Admin {
+    Admin { listen: admin.listen(9600) }
+}

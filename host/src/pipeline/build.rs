@@ -1,0 +1,211 @@
+//! Plan to generation: the one path that builds, at the start as at every change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::chain::Chain;
+use super::generation::{Generation, PluginReport};
+use super::opening::Opener;
+use super::seal::Sealer;
+use super::step::{Step, Work};
+use crate::config::{Plan, SealFormat, SealPlan, StepPlan};
+use crate::keys::{KeyError, KeyRing};
+use crate::plugin::{self, Cipher, Component, Engine, LoadError, Setup};
+use crate::telemetry::Telemetry;
+
+/// Why a plan cannot become a generation.
+#[derive(Debug, thiserror::Error)]
+#[error("{problem}")]
+pub struct BuildError {
+    /// The step that is wrong; none where it is a key ring.
+    pub step: Option<Arc<str>>,
+    /// What is wrong.
+    pub problem: BuildProblem,
+}
+
+/// What is wrong with a step or a ring.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildProblem {
+    /// The plugin cannot be loaded, linked, configured or warmed.
+    #[error("{0}")]
+    Plugin(LoadError),
+    /// The file is not the one that `sha256` pins.
+    #[error("the file has sha256 {found}, but `sha256` pins {pinned}")]
+    Digest {
+        /// What the file has.
+        found: String,
+        /// What the plan says.
+        pinned: String,
+    },
+    /// A setting does not fit the plugin's schema.
+    #[error("{message}")]
+    Setting {
+        /// Where in `settings`, as a JSON pointer.
+        pointer: String,
+        /// What was expected.
+        message: String,
+    },
+    /// A cipher without `field` and `key_ring`.
+    #[error("the plugin is a cipher: it needs `field` (a JSON pointer) and `key_ring`")]
+    NotTold,
+    /// `field`, `key_ring` or `format` for a step that is no cipher.
+    #[error("`field`, `key_ring` and `format` are for ciphers, but the plugin is a {0}")]
+    NoCipher(&'static str),
+    /// The ring cannot be loaded, or does not fit the cipher.
+    #[error("{0}")]
+    Keys(KeyError),
+    /// `format = "original"` with a cipher that does not write it.
+    #[error(
+        "`format = \"original\"` is AES-256-CBC without authentication: it takes the plugin aes-256-cbc with `settings = {{ authenticate = false }}`, and a key with an `iv`"
+    )]
+    NotOriginal,
+}
+
+/// Components that are loaded already, by file.
+type Shelf = BTreeMap<PathBuf, Component>;
+
+/// Builds a generation. Blocking: it compiles, links, configures and warms.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the plan.
+pub fn build(plan: &Plan, number: u64, engine: &Engine, telemetry: &Telemetry) -> Result<Generation, Vec<BuildError>> {
+    let mut errors = Vec::new();
+    let rings = load_rings(plan, &mut errors);
+    let mut builder =
+        Builder { plan, engine, telemetry, rings, shelf: Shelf::new(), reports: Vec::new(), ciphers: BTreeMap::new() };
+    let used: BTreeSet<&Arc<str>> = plan.through.iter().chain(plan.sinks.iter().flat_map(|sink| &sink.through)).collect();
+    let mut steps = BTreeMap::new();
+    for step in plan.steps.values() {
+        match builder.step(step, used.contains(&step.name)) {
+            Ok(ready) => drop(steps.insert(Arc::clone(&step.name), ready)),
+            Err(problems) => {
+                errors.extend(problems.into_iter().map(|problem| BuildError { step: Some(Arc::clone(&step.name)), problem }))
+            }
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let chain = |names: &[Arc<str>]| names.iter().filter_map(|name| steps.get(name)).cloned().collect();
+    let lane = |sink: &crate::config::SinkPlan| (Arc::clone(&sink.name), Chain::new(chain(&sink.through), None));
+    Ok(Generation {
+        number,
+        through: Chain::new(chain(&plan.through), plan.message_id.as_ref()),
+        lanes: plan.sinks.iter().map(lane).collect(),
+        plugins: builder.reports,
+        opener: Opener { ciphers: builder.ciphers, rings: builder.rings.into_values().collect() },
+    })
+}
+
+fn load_rings(plan: &Plan, errors: &mut Vec<BuildError>) -> BTreeMap<Arc<str>, Arc<KeyRing>> {
+    let mut rings = BTreeMap::new();
+    for (name, ring) in &plan.key_rings {
+        match KeyRing::load(name, ring) {
+            Ok(ring) => drop(rings.insert(Arc::clone(name), Arc::new(ring))),
+            Err(error) => errors.push(BuildError { step: None, problem: BuildProblem::Keys(error) }),
+        }
+    }
+    rings
+}
+
+struct Builder<'a> {
+    plan: &'a Plan,
+    engine: &'a Engine,
+    telemetry: &'a Telemetry,
+    rings: BTreeMap<Arc<str>, Arc<KeyRing>>,
+    shelf: Shelf,
+    reports: Vec<PluginReport>,
+    ciphers: BTreeMap<String, Cipher>,
+}
+
+impl Builder<'_> {
+    fn step(&mut self, step: &StepPlan, used: bool) -> Result<Step, Vec<BuildProblem>> {
+        let component = self.load(&step.plugin).map_err(|error| vec![BuildProblem::Plugin(error)])?;
+        check_digest(&component, step.sha256.as_deref()).map_err(|problem| vec![problem])?;
+        component.check_settings(&step.settings).map_err(|problems| {
+            problems
+                .into_iter()
+                .map(|problem| BuildProblem::Setting { pointer: problem.pointer, message: problem.message })
+                .collect::<Vec<_>>()
+        })?;
+        let setup = Setup {
+            step: Arc::clone(&step.name),
+            settings: step.settings.clone(),
+            limits: step.limits.clone(),
+            grants: step.grants,
+            // A step that nothing goes through is only proven to work.
+            instances: if used { self.plan.workers } else { 1 },
+        };
+        let ready = component.prepare(setup).map_err(|error| vec![BuildProblem::Plugin(error)])?;
+        let work = self.work(ready, step).map_err(|problem| vec![problem])?;
+        self.reports.push(report(step, &component));
+        Ok(Step {
+            stage: format!("steps.{}", step.name).into(),
+            digest: component.digest().into(),
+            on_error: step.on_error,
+            work,
+            telemetry: self.telemetry.clone(),
+        })
+    }
+
+    fn load(&mut self, file: &Path) -> Result<Component, LoadError> {
+        if let Some(component) = self.shelf.get(file) {
+            return Ok(component.clone());
+        }
+        let component = self.engine.load_file(file)?;
+        self.shelf.insert(file.to_owned(), component.clone());
+        Ok(component)
+    }
+
+    fn work(&mut self, ready: plugin::Step, step: &StepPlan) -> Result<Work, BuildProblem> {
+        match (ready, &step.seal) {
+            (plugin::Step::Validator(validator), None) => Ok(Work::Validate(validator)),
+            (plugin::Step::Transformer(transformer), None) => Ok(Work::Transform(transformer)),
+            (plugin::Step::Cipher(cipher), Some(seal)) => self.sealer(cipher, seal, step),
+            (plugin::Step::Cipher(_), None) => Err(BuildProblem::NotTold),
+            (plugin::Step::Validator(_), Some(_)) => Err(BuildProblem::NoCipher("validator")),
+            (plugin::Step::Transformer(_), Some(_)) => Err(BuildProblem::NoCipher("transformer")),
+        }
+    }
+
+    fn sealer(&mut self, cipher: Cipher, seal: &SealPlan, step: &StepPlan) -> Result<Work, BuildProblem> {
+        // A ring that did not load has its own error already; the plan names no unknown ring.
+        let ring = self.rings.get(&seal.key_ring).ok_or(BuildProblem::NotTold)?;
+        ring.check_length(cipher.parameters().key_bytes).map_err(BuildProblem::Keys)?;
+        let bare = step.settings.get("authenticate") == Some(&serde_json::Value::Bool(false));
+        let original = cipher.parameters().cipher == "aes-256-cbc" && bare && ring.active().iv.is_some();
+        // The other way round as well: a bare cipher must not write a form that promises authentication.
+        if (seal.format == SealFormat::Original) != (original && bare) || (bare && seal.format == SealFormat::Tg1) {
+            return Err(BuildProblem::NotOriginal);
+        }
+        if !bare {
+            self.ciphers.insert(cipher.parameters().cipher.clone(), cipher.clone());
+        }
+        Ok(Work::Seal(Arc::new(Sealer::new(cipher, Arc::clone(ring), seal.field.clone(), seal.format))))
+    }
+}
+
+fn check_digest(component: &Component, pinned: Option<&str>) -> Result<(), BuildProblem> {
+    let found = component.digest().trim_start_matches("sha256:");
+    match pinned {
+        Some(pinned) if !pinned.eq_ignore_ascii_case(found) => {
+            Err(BuildProblem::Digest { found: found.to_owned(), pinned: pinned.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn report(step: &StepPlan, component: &Component) -> PluginReport {
+    let manifest = component.manifest();
+    PluginReport {
+        step: step.name.to_string(),
+        plugin: step.plugin.display().to_string(),
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        kind: component.kind(),
+        line: component.line().to_owned(),
+        digest: component.digest().to_owned(),
+        imports: component.imports().to_vec(),
+    }
+}

@@ -1,0 +1,103 @@
+//! Dead letters: what can never succeed goes to `<queue>.dead`, and is settled once the broker has confirmed it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::backoff::Backoff;
+use crate::delivery::{Delivery, settle};
+use crate::ledger::Outcome;
+use crate::lifecycle::Stop;
+use crate::message::Message;
+use crate::source::{Letter, Mailbox, Refusal, SideQueue, StageError, header};
+
+/// Letters that are confirmed together.
+const WINDOW: usize = 1000;
+
+/// A delivery that is refused, with what its letter says.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// The message and its duty.
+    pub(super) delivery: Delivery,
+    /// Who refused it, and why.
+    pub(super) refusal: Refusal,
+    /// The generation that refused it.
+    pub(super) generation: u64,
+}
+
+/// Who writes letters and has them confirmed.
+#[derive(Clone)]
+pub(super) struct Office {
+    /// Name of the pipeline.
+    pub(super) pipeline: Arc<str>,
+    /// Where the letters go.
+    pub(super) mailbox: Arc<dyn Mailbox>,
+}
+
+/// The desk where refused deliveries are handed in. The office settles them.
+pub(super) type Desk = mpsc::Sender<Vec<Refused>>;
+
+impl Office {
+    /// Writes what is handed in, until every desk is gone, or the stop.
+    pub(super) async fn work(self, mut refused: mpsc::Receiver<Vec<Refused>>, stop: Stop) {
+        while let Some(mut batch) = refused.recv().await {
+            while batch.len() < WINDOW {
+                let Ok(more) = refused.try_recv() else { break };
+                batch.extend(more);
+            }
+            if !self.settle(batch, &stop).await {
+                return;
+            }
+        }
+    }
+
+    /// Tries until the broker has confirmed all; false when the stop came first, and the messages stay with the broker.
+    async fn settle(&self, batch: Vec<Refused>, stop: &Stop) -> bool {
+        let letter = |refused: &Refused| self.letter(refused.delivery.message.clone(), &refused.refusal, refused.generation);
+        let letters: Vec<Letter> = batch.iter().map(letter).collect();
+        let mut backoff = Backoff::default();
+        while let Err(error) = self.mailbox.put(&SideQueue::Dead, &letters).await {
+            warn!(letters = letters.len(), code = error.code, cause = %error, "dead letters are not confirmed; trying again");
+            if !backoff.wait(stop).await {
+                return false;
+            }
+        }
+        info!(letters = letters.len(), "dead-lettered");
+        settle(batch.into_iter().map(|refused| refused.delivery), Outcome::DeadLettered);
+        true
+    }
+
+    /// Puts one letter at once: for a message that has no delivery, because it comes from a parking queue.
+    ///
+    /// # Errors
+    /// Fails when the broker did not confirm it.
+    pub(super) async fn put(&self, message: Message, refusal: &Refusal, generation: u64) -> Result<(), StageError> {
+        let letter = self.letter(message, refusal, generation);
+        self.mailbox.put(&SideQueue::Dead, &[letter]).await
+    }
+
+    fn letter(&self, message: Message, refusal: &Refusal, generation: u64) -> Letter {
+        let reason = &refusal.reason;
+        let mut headers = vec![
+            (header::PIPELINE, self.pipeline.to_string()),
+            (header::STAGE, refusal.stage.to_string()),
+            (header::CODE, reason.code.to_string()),
+            (header::REASON, reason.message.clone()),
+            (header::GENERATION, generation.to_string()),
+            (header::TIME, humantime::format_rfc3339_millis(SystemTime::now()).to_string()),
+        ];
+        headers.extend(reason.pointer.clone().map(|pointer| (header::POINTER, pointer)));
+        headers.extend(refusal.plugin.as_ref().map(|digest| (header::PLUGIN, digest.to_string())));
+        Letter { message, headers }
+    }
+}
+
+/// Hands deliveries in at a desk.
+pub(super) async fn hand_in(desk: &Desk, refused: Vec<Refused>) {
+    // Were the office gone, dropping the deliveries leaves them with the broker.
+    if !refused.is_empty() && desk.send(refused).await.is_err() {
+        warn!("the dead-letter office has closed; the messages stay with the broker");
+    }
+}

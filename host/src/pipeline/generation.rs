@@ -1,0 +1,53 @@
+//! One loaded state of the pipeline: its steps, made ready, with a number.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::chain::Chain;
+use super::opening::Opener;
+use crate::plugin::Kind;
+
+/// What messages pass through, between the source and each sink. Batches keep the generation that they began on.
+pub struct Generation {
+    /// Counts successful changes, from 1.
+    pub number: u64,
+    /// The steps before the fan-out.
+    pub(super) through: Chain,
+    /// Each sink's own steps, by name of the sink.
+    pub(super) lanes: BTreeMap<Arc<str>, Chain>,
+    /// What is loaded, for `/status`.
+    pub plugins: Vec<PluginReport>,
+    /// Opens what its ciphers sealed.
+    pub opener: Opener,
+}
+
+impl Generation {
+    /// The steps of a sink.
+    #[must_use]
+    pub(super) fn lane(&self, name: &str) -> Chain {
+        self.lanes.get(name).cloned().unwrap_or_default()
+    }
+}
+
+/// One step's plugin, for `/status`.
+#[derive(Clone, Debug, Serialize)]
+pub struct PluginReport {
+    /// Name of the step.
+    pub step: String,
+    /// File of the component.
+    pub plugin: String,
+    /// Name that the plugin gives itself.
+    pub name: String,
+    /// Version that the plugin gives itself.
+    pub version: String,
+    /// Validator, transformer or cipher.
+    pub kind: Kind,
+    /// WIT line.
+    pub line: String,
+    /// `sha256:…` of the component.
+    pub digest: String,
+    /// The imports that it was granted.
+    pub imports: Vec<String>,
+}

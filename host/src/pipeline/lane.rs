@@ -1,0 +1,224 @@
+//! A sink's own track: it writes, retries, parks or discards, and never waits for another lane.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{error, info, warn};
+
+use super::backoff::Backoff;
+use super::carry::Stepped;
+use super::dead_letter::{Desk, Refused, hand_in};
+use super::parking::Parking;
+use crate::config::OnFailure;
+use crate::delivery::{Delivery, Duty, settle_duties};
+use crate::ledger::Outcome;
+use crate::lifecycle::Stop;
+use crate::message::Message;
+use crate::sink::{Sink, StageError, Written};
+use crate::source::Refusal;
+use crate::telemetry::{Counter, Health, Telemetry};
+
+/// Pause between two proofs of an idle sink that is down.
+const PROOF: Duration = Duration::from_secs(1);
+
+/// A lane's writer.
+pub(super) struct Lane {
+    /// Writes, and tells how it is.
+    pub(super) writer: Writer,
+    /// What a failure means.
+    pub(super) on_failure: OnFailure,
+    /// Present where a failure means parking.
+    pub(super) parking: Option<Parking>,
+    /// Where refused deliveries go.
+    pub(super) desk: Desk,
+    /// Ends every wait.
+    pub(super) stop: Stop,
+}
+
+/// A sink, and how it is.
+pub(super) struct Writer {
+    /// `sinks.NAME`.
+    pub(super) stage: Arc<str>,
+    /// The destination.
+    pub(super) sink: Box<dyn Sink>,
+    /// Its counters and health.
+    pub(super) telemetry: Telemetry,
+    /// Whether the last write went well.
+    pub(super) up: bool,
+}
+
+/// A batch that the sink must answer for.
+struct Batch {
+    messages: Vec<Message>,
+    duties: Vec<Duty>,
+    generation: u64,
+}
+
+impl Lane {
+    /// Writes what comes, until the steps before it have ended. What was parked before goes first.
+    pub(super) async fn run(mut self, mut batches: mpsc::Receiver<Stepped>) {
+        self.prove().await;
+        if !self.look_for_parked().await {
+            return;
+        }
+        loop {
+            let due = self.parking.as_ref().and_then(Parking::due);
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                // Before the next batch: else a steady stream would only ever be parked, and nothing stored.
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.recover().await,
+                batch = batches.recv() => match batch {
+                    Some(batch) => self.take(batch).await,
+                    None => return,
+                },
+                () = sleep(PROOF), if !self.writer.up => self.prove().await,
+            }
+            // One batch a turn, or what is parked would go out while the window stands full.
+            if let Ok(batch) = batches.try_recv() {
+                self.take(batch).await;
+            }
+        }
+    }
+
+    /// Writes nothing, which proves that the sink works: an idle pipeline knows how it is as well.
+    async fn prove(&mut self) {
+        // A failure is noted as the stage's health, and there is no message that could be hurt by it.
+        drop(self.writer.write(&[]).await);
+    }
+
+    /// Before the first batch: whatever an earlier run parked is older. False when the stop came first.
+    async fn look_for_parked(&mut self) -> bool {
+        let Some(parking) = &mut self.parking else { return true };
+        let mut backoff = Backoff::default();
+        while let Err(failure) = parking.look().await {
+            warn!(sink = %self.writer.stage, cause = %failure, "the parking queue cannot be looked at; trying again");
+            if !backoff.wait(&self.stop).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn take(&mut self, stepped: Stepped) {
+        let (messages, duties) = stepped.deliveries.into_iter().map(Delivery::into_parts).unzip();
+        let batch = Batch { messages, duties, generation: stepped.generation };
+        if self.parking.as_ref().is_some_and(Parking::is_parked) {
+            self.park(batch, "parked_before", "older messages of this sink are parked").await;
+        } else {
+            self.write(batch).await;
+        }
+    }
+
+    /// Writes a batch, or does with it what `on_failure` says.
+    async fn write(&mut self, batch: Batch) {
+        let begun = Instant::now();
+        let mut backoff = Backoff::default();
+        loop {
+            let failure = match self.writer.write(&batch.messages).await {
+                Ok(written) => return self.settle(batch, written).await,
+                Err(failure) => failure,
+            };
+            match self.on_failure {
+                OnFailure::Discard => return self.discard(batch),
+                OnFailure::Park(after) if begun.elapsed() >= after => {
+                    return self.park(batch, &failure.code, &failure.message).await;
+                }
+                OnFailure::Park(_) | OnFailure::Block => {}
+            }
+            if !backoff.wait(&self.stop).await {
+                return;
+            }
+        }
+    }
+
+    async fn settle(&mut self, batch: Batch, written: Written) {
+        if written.refused.is_empty() {
+            return settle_duties(batch.duties, Outcome::Delivered);
+        }
+        let mut refused = Vec::with_capacity(written.refused.len());
+        let mut delivered = Vec::with_capacity(batch.duties.len());
+        let mut reasons = written.refused.into_iter().peekable();
+        for (index, (message, duty)) in batch.messages.into_iter().zip(batch.duties).enumerate() {
+            match reasons.next_if(|(refused, _)| *refused == index) {
+                None => delivered.push(duty),
+                Some((_, reason)) => {
+                    let refusal = Refusal { stage: Arc::clone(&self.writer.stage), reason, plugin: None };
+                    refused.push(Refused {
+                        delivery: Delivery::from_parts(message, duty),
+                        refusal,
+                        generation: batch.generation,
+                    });
+                }
+            }
+        }
+        settle_duties(delivered, Outcome::Delivered);
+        hand_in(&self.desk, refused).await;
+    }
+
+    fn discard(&self, batch: Batch) {
+        warn!(sink = %self.writer.stage, messages = batch.messages.len(), "discarded");
+        self.writer.telemetry.count(Counter::DiscardedMessages, &[("sink", &self.writer.stage)], batch.messages.len() as u64);
+        settle_duties(batch.duties, Outcome::Dropped);
+    }
+
+    async fn park(&mut self, batch: Batch, code: &str, cause: &str) {
+        let Some(parking) = &mut self.parking else { return };
+        let Batch { messages, duties, generation } = batch;
+        let deliveries = messages.into_iter().zip(duties).map(|(message, duty)| Delivery::from_parts(message, duty)).collect();
+        parking.park(deliveries, generation, (code, cause), &self.stop).await;
+    }
+
+    /// Tries to store what is parked, oldest first.
+    async fn recover(&mut self) {
+        let Some(parking) = &mut self.parking else { return };
+        let stage = &self.writer.stage;
+        match parking.recover(&mut self.writer.sink, &self.stop).await {
+            Ok(recovered) => {
+                self.writer.telemetry.count(Counter::RecoveredMessages, &[("sink", stage)], recovered);
+                self.writer.note_up();
+            }
+            Err(failure) => self.writer.note_down(&failure),
+        }
+    }
+}
+
+impl Writer {
+    async fn write(&mut self, messages: &[Message]) -> Result<Written, StageError> {
+        let written = self.sink.write(messages).await;
+        self.up = written.is_ok();
+        match &written {
+            Err(failure) => self.note_down(failure),
+            Ok(written) => {
+                self.note_up();
+                let sink = [("sink", &*self.stage)];
+                self.telemetry.count(Counter::DuplicateMessages, &sink, written.duplicates);
+                self.telemetry.count(Counter::UnheardMessages, &sink, written.unheard);
+                for (_, reason) in &written.refused {
+                    self.telemetry.count(Counter::RejectedMessages, &[("step", &*self.stage), ("code", &*reason.code)], 1);
+                }
+            }
+        }
+        written
+    }
+
+    fn note_up(&self) {
+        if self.telemetry.set_health(&self.stage, Health::Up) {
+            info!(sink = %self.stage, "the sink is up");
+        }
+    }
+
+    fn note_down(&self, failure: &StageError) {
+        self.telemetry.count(Counter::StageFailures, &[("stage", &self.stage), ("code", &failure.code)], 1);
+        if !self.telemetry.set_health(&self.stage, Health::Down(failure.message.clone())) {
+            return;
+        }
+        if failure.needs_operator {
+            error!(sink = %self.stage, code = failure.code, cause = %failure, "the sink needs a person to mend it");
+        } else {
+            warn!(sink = %self.stage, code = failure.code, cause = %failure, "the sink is down; trying again");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! A lane's parking: what its sink cannot take lies on a durable queue of the source, and is stored first once the sink is back.
+//!
+//! What is parked is the original, so that a later generation's steps apply, and a dead letter still has the original bytes.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::backoff::Backoff;
+use super::dead_letter::Office;
+use super::generation::Generation;
+use super::passing::pass_messages;
+use super::step::Fall;
+use crate::delivery::{Delivery, settle};
+use crate::ledger::Outcome;
+use crate::lifecycle::Stop;
+use crate::message::Message;
+use crate::sink::{Sink, StageError};
+use crate::source::{Letter, Refusal, SideQueue, Taking, header};
+
+/// A sink's parking queue.
+pub(super) struct Parking {
+    /// Name of the sink.
+    sink: Arc<str>,
+    queue: SideQueue,
+    office: Office,
+    current: watch::Receiver<Arc<Generation>>,
+    max_messages: usize,
+    state: State,
+}
+
+/// Whether something is parked.
+enum State {
+    /// Nothing: the lane writes.
+    Empty,
+    /// Something: all that comes is parked behind it, and the sink is tried at `next`.
+    Parked { next: Instant, backoff: Backoff, taking: Option<Box<dyn Taking>> },
+}
+
+impl State {
+    fn parked() -> Self {
+        Self::Parked { next: Instant::now(), backoff: Backoff::default(), taking: None }
+    }
+}
+
+impl Parking {
+    /// The parking of a sink; nothing is known of its queue yet.
+    #[must_use]
+    pub(super) fn new(sink: Arc<str>, office: Office, current: watch::Receiver<Arc<Generation>>, max_messages: usize) -> Self {
+        Self { queue: SideQueue::Parked(Arc::clone(&sink)), sink, office, current, max_messages, state: State::Empty }
+    }
+
+    /// Whether older messages are parked.
+    #[must_use]
+    pub(super) fn is_parked(&self) -> bool {
+        matches!(self.state, State::Parked { .. })
+    }
+
+    /// When the sink should be tried again; none, where nothing is parked.
+    #[must_use]
+    pub(super) fn due(&self) -> Option<Instant> {
+        match &self.state {
+            State::Parked { next, .. } => Some(*next),
+            State::Empty => None,
+        }
+    }
+
+    /// Looks whether an earlier run left something parked.
+    ///
+    /// # Errors
+    /// Fails when the source cannot be reached.
+    pub(super) async fn look(&mut self) -> Result<(), StageError> {
+        let mut taking = self.office.mailbox.open(&self.queue).await?;
+        // What is looked at and not removed stays on the queue.
+        if !taking.next(1).await?.is_empty() {
+            info!(sink = %self.sink, "messages are parked from before; they are stored first");
+            self.state = State::parked();
+        }
+        Ok(())
+    }
+
+    /// Parks deliveries: settled once the broker has confirmed them. At the stop they stay with the broker.
+    pub(super) async fn park(&mut self, deliveries: Vec<Delivery>, generation: u64, (code, cause): (&str, &str), stop: &Stop) {
+        let letters = self.letters(&deliveries, generation, code, cause);
+        let mut backoff = Backoff::default();
+        while let Err(failure) = self.office.mailbox.put(&self.queue, &letters).await {
+            warn!(sink = %self.sink, messages = letters.len(), code = failure.code, cause = %failure, "parking is not confirmed; trying again");
+            if !backoff.wait(stop).await {
+                return;
+            }
+        }
+        if !self.is_parked() {
+            warn!(sink = %self.sink, code, cause, "parking: what comes for this sink waits on a queue of its own");
+            self.state = State::parked();
+        }
+        settle(deliveries, Outcome::Parked);
+    }
+
+    /// One letter an upstream message: the parts of a split are made anew from the original.
+    fn letters(&self, deliveries: &[Delivery], generation: u64, code: &str, cause: &str) -> Vec<Letter> {
+        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        let headers = vec![
+            (header::PIPELINE, self.office.pipeline.to_string()),
+            (header::STAGE, format!("sinks.{}", self.sink)),
+            (header::CODE, code.to_owned()),
+            (header::REASON, cause.to_owned()),
+            (header::GENERATION, generation.to_string()),
+            (header::TIME, time),
+        ];
+        let mut letters: Vec<Letter> = Vec::with_capacity(deliveries.len());
+        let mut last: Option<&Delivery> = None;
+        for delivery in deliveries {
+            if !last.is_some_and(|last| last.is_part_of_same(delivery)) {
+                letters.push(Letter { message: delivery.message.clone(), headers: headers.clone() });
+            }
+            last = Some(delivery);
+        }
+        letters
+    }
+
+    /// Stores the next parked messages; says how many.
+    ///
+    /// # Errors
+    /// Fails when the sink, or the source, is still down: nothing was removed, and the next attempt is due later.
+    pub(super) async fn recover(&mut self, sink: &mut Box<dyn Sink>, stop: &Stop) -> Result<u64, StageError> {
+        let recovered = self.store_next(sink, stop).await;
+        match (&recovered, &mut self.state) {
+            (Err(_), State::Parked { next, backoff, taking }) => {
+                *next = Instant::now() + backoff.next();
+                *taking = None;
+            }
+            (Ok(0), _) => {
+                info!(sink = %self.sink, "nothing is parked any more");
+                self.state = State::Empty;
+            }
+            (Ok(_), State::Parked { backoff, .. }) => *backoff = Backoff::default(),
+            (_, State::Empty) => {}
+        }
+        recovered
+    }
+
+    async fn store_next(&mut self, sink: &mut Box<dyn Sink>, stop: &Stop) -> Result<u64, StageError> {
+        let State::Parked { taking, .. } = &mut self.state else { return Ok(0) };
+        let queue = match taking {
+            Some(queue) => queue,
+            None => taking.insert(self.office.mailbox.open(&self.queue).await?),
+        };
+        let messages = queue.next(self.max_messages).await?;
+        if messages.is_empty() {
+            return Ok(0);
+        }
+        let count = messages.len() as u64;
+        let generation = Arc::clone(&self.current.borrow());
+        let stored = Recovery { sink_name: &self.sink, office: &self.office, generation: &generation, stop };
+        stored.store(messages, sink).await?;
+        queue.remove().await?;
+        Ok(count)
+    }
+}
+
+/// Parked messages on their way through the steps of a generation to one sink.
+struct Recovery<'a> {
+    sink_name: &'a Arc<str>,
+    office: &'a Office,
+    generation: &'a Generation,
+    stop: &'a Stop,
+}
+
+impl Recovery<'_> {
+    async fn store(&self, messages: Vec<Message>, sink: &mut Box<dyn Sink>) -> Result<(), StageError> {
+        let passed = self.step(self.generation.through.clone(), messages).await?;
+        let passed = self.step(self.generation.lane(self.sink_name), passed).await?;
+        if passed.is_empty() {
+            return Ok(());
+        }
+        let written = sink.write(&passed).await?;
+        let stage: Arc<str> = format!("sinks.{}", self.sink_name).into();
+        for (index, reason) in written.refused {
+            if let Some(message) = passed.get(index) {
+                let refusal = Refusal { stage: Arc::clone(&stage), reason, plugin: None };
+                self.office.put(message.clone(), &refusal, self.generation.number).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&self, chain: super::chain::Chain, messages: Vec<Message>) -> Result<Vec<Message>, StageError> {
+        if chain.is_empty() {
+            return Ok(messages);
+        }
+        let count = messages.len();
+        let passage = pass_messages(chain, messages, self.stop).await.ok_or_else(|| stayed("stopped", "the stop came first"))?;
+        let mut passed = Vec::with_capacity(count);
+        for fate in passage.into_fates(count).into_iter().flatten() {
+            match fate {
+                Ok(message) => passed.push(message),
+                Err((_, Fall::Dropped)) => {}
+                Err((message, Fall::Refused(refusal))) => self.office.put(message, &refusal, self.generation.number).await?,
+                Err((_, Fall::Halted(refusal))) => return Err(stayed("halted", &refusal.reason.message)),
+            }
+        }
+        Ok(passed)
+    }
+}
+
+/// Why parked messages stay parked although the sink may be well.
+fn stayed(code: &str, message: &str) -> StageError {
+    StageError { code: code.to_owned(), message: message.to_owned(), needs_operator: code == "halted" }
+}

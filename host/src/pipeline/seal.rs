@@ -1,0 +1,176 @@
+//! A cipher step: the host finds the field, picks the key and draws the nonces; the component does the arithmetic.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tracing::{error, warn};
+
+use crate::config::SealFormat;
+use crate::keys::{self, Binder, Key, KeyRing, Sealed, Uses};
+use crate::message::{Fields, Message, Pointer, Reason, SealedField};
+use crate::plugin::{Cipher, Failure, Fault, FaultKind, Packed};
+
+/// A batch with more bytes is cut, so that no packed argument can outgrow its 32-bit ends.
+const MAX_CALL_BYTES: usize = 1 << 30;
+
+/// Seals one field of each message.
+pub(super) struct Sealer {
+    cipher: Cipher,
+    ring: Arc<KeyRing>,
+    field: Pointer,
+    fields: Fields,
+    binder: Binder,
+    format: SealFormat,
+}
+
+/// A field in clear, and where it stands in the body.
+struct Clear {
+    text: String,
+    place: Range<usize>,
+}
+
+impl Sealer {
+    /// A sealer of `field` under the active key of `ring`.
+    #[must_use]
+    pub(super) fn new(cipher: Cipher, ring: Arc<KeyRing>, field: Pointer, format: SealFormat) -> Self {
+        let (fields, binder) = (Fields::new([&field]), Binder::new(&field));
+        Self { cipher, ring, field, fields, binder, format }
+    }
+
+    /// Seals the field of each message, or says why it cannot be sealed. Blocking.
+    #[must_use]
+    pub(super) fn seal(&self, batch: &[Message]) -> Vec<Result<Message, Failure>> {
+        let bytes: usize = batch.iter().map(|message| message.body.len()).sum();
+        let (head, tail) = batch.split_at(batch.len() / 2);
+        if bytes > MAX_CALL_BYTES && !head.is_empty() {
+            return [self.seal(head), self.seal(tail)].into_iter().flatten().collect();
+        }
+        self.seal_together(batch)
+    }
+
+    fn seal_together(&self, batch: &[Message]) -> Vec<Result<Message, Failure>> {
+        let clear: Vec<_> = batch.iter().map(|message| self.find(message)).collect();
+        let found = || clear.iter().zip(batch).filter_map(|(clear, message)| Some((clear.as_ref().ok()?, message)));
+        let count = found().count();
+        let sealed = match self.draw(count) {
+            Ok(nonces) => self.call(&nonces, found()),
+            Err(fault) => vec![Err(Failure::Fault(fault)); count],
+        };
+        let mut sealed = sealed.into_iter();
+        let finish = |(message, clear): (&Message, Result<Clear, Failure>)| {
+            let clear = clear?;
+            let text = sealed.next().expect("a cipher gives one answer an item")?;
+            Ok(self.replace(message, &clear.place, &text))
+        };
+        batch.iter().zip(clear).map(finish).collect()
+    }
+
+    fn find(&self, message: &Message) -> Result<Clear, Failure> {
+        let refuse = |code, text: &str| Failure::Rejected(Reason::new(code, text).at(&self.field));
+        let found = self
+            .fields
+            .find(&message.body)
+            .map_err(|_| refuse("not_json", "the body is no JSON, so that no field can be sealed"))?;
+        let raw =
+            found.into_iter().next().flatten().ok_or_else(|| refuse("missing", "the field that must be sealed is missing"))?;
+        let place = place_of(raw, &message.body);
+        // Anything but a string is sealed as its JSON text.
+        let text = if raw.get().starts_with('"') {
+            serde_json::from_str(raw.get()).map_err(|_| refuse("not_text", "the field holds a lone surrogate and is no text"))?
+        } else {
+            raw.get().to_owned()
+        };
+        Ok(Clear { text, place })
+    }
+
+    /// One nonce an item, all in one call of the operating system; the original's form has a static one.
+    fn draw(&self, count: usize) -> Result<Packed, Fault> {
+        let length = self.cipher.parameters().nonce_bytes;
+        let key = self.ring.active();
+        let bytes = match (self.format, key.iv) {
+            (SealFormat::Tg1, _) => {
+                check_uses(key, count)?;
+                keys::draw_nonces(count, length).map_err(|error| unavailable(error.to_string()))?
+            }
+            (SealFormat::Original, Some(iv)) => iv.repeat(count),
+            (SealFormat::Original, None) => return Err(unavailable(format!("key {} has no `iv`", key.id))),
+        };
+        Ok(pack(bytes.chunks(length.max(1))))
+    }
+
+    fn call<'a>(
+        &self,
+        nonces: &Packed,
+        items: impl Iterator<Item = (&'a Clear, &'a Message)> + Clone,
+    ) -> Vec<Result<String, Failure>> {
+        let bindings: Vec<[u8; 16]> = items.clone().map(|(_, message)| self.binder.bind(message.id.as_ref())).collect();
+        let contexts = match self.format {
+            SealFormat::Tg1 => pack(bindings.iter().map(<[u8; 16]>::as_slice)),
+            SealFormat::Original => pack(bindings.iter().map(|_| [].as_slice())),
+        };
+        let plain = pack(items.map(|(clear, _)| clear.text.as_bytes()));
+        let key = self.ring.active();
+        let sealed = self.cipher.seal(&key.material, nonces, &contexts, &plain);
+        let drawn = bindings.iter().zip(nonces.iter());
+        let write = |answer: Result<Bytes, Failure>, (binding, nonce)| answer.map(|text| self.write(key, binding, nonce, &text));
+        sealed.into_iter().zip(drawn).map(|(answer, drawn)| write(answer, drawn)).collect()
+    }
+
+    fn write(&self, key: &Key, binding: &[u8; 16], nonce: &[u8], ciphertext: &[u8]) -> String {
+        match self.format {
+            SealFormat::Tg1 => Sealed::write(&self.cipher.parameters().cipher, &key.id, binding, nonce, ciphertext),
+            SealFormat::Original => keys::original::wrap_base64(ciphertext),
+        }
+    }
+
+    /// Puts the sealed text where the field stood; every other byte of the body stays.
+    fn replace(&self, message: &Message, place: &Range<usize>, sealed: &str) -> Message {
+        let (before, after) = (message.body.get(..place.start), message.body.get(place.end..));
+        let mut body = Vec::with_capacity(message.body.len() + sealed.len() + 16);
+        body.extend_from_slice(before.unwrap_or_default());
+        body.push(b'"');
+        // The only character of either form that JSON escapes is the original's line feed.
+        match self.format {
+            SealFormat::Tg1 => body.extend_from_slice(sealed.as_bytes()),
+            SealFormat::Original => body.extend_from_slice(sealed.replace('\n', "\\n").as_bytes()),
+        }
+        body.push(b'"');
+        body.extend_from_slice(after.unwrap_or_default());
+        let key_id = self.ring.active().id.to_shared();
+        // Splicing leaves every other field as it was, so that what was sealed before still is.
+        let mut fields = message.sealed.clone();
+        fields.push(SealedField { pointer: self.field.clone(), key_id });
+        Message { sealed: fields, ..message.with_body(body.into()) }
+    }
+}
+
+/// Where a borrowed value stands in the body it was found in.
+fn place_of(raw: &RawValue, body: &[u8]) -> Range<usize> {
+    let start = (raw.get().as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
+    start..start + raw.get().len()
+}
+
+/// A key that has sealed too much seals no more.
+fn check_uses(key: &Key, count: usize) -> Result<(), Fault> {
+    match key.count_uses(count as u64) {
+        Uses::Fine | Uses::RotateSoon { first: false, .. } => Ok(()),
+        Uses::RotateSoon { used, first: true } => {
+            warn!(key = %key.id, used, "the key has sealed half of what it may: make another one active");
+            Ok(())
+        }
+        Uses::Exhausted { used } => {
+            error!(key = %key.id, used, "the key is used up: make another one active");
+            Err(unavailable(format!("key {} is used up", key.id)))
+        }
+    }
+}
+
+fn pack<'a>(items: impl IntoIterator<Item = &'a [u8]>) -> Packed {
+    Packed::collect(items).expect("a call is cut far below the bytes that packed ends can count")
+}
+
+fn unavailable(message: String) -> Fault {
+    Fault { kind: FaultKind::Unavailable, message }
+}

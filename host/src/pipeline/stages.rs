@@ -1,0 +1,60 @@
+//! Plan to stages: the source with its side queues, and the sinks.
+
+use std::sync::Arc;
+
+use crate::config::{SinkKind, SinkPlan, SourcePlan};
+use crate::sink::Sink;
+use crate::sink::live::LiveSink;
+use crate::sink::postgres::PostgresSink;
+use crate::sink::redis::RedisSink;
+use crate::sink::sqlite::SqliteSink;
+use crate::source::journal::{self, Journal};
+use crate::source::{Mailbox, Source, StageError, http, rabbitmq};
+use crate::telemetry::Telemetry;
+
+/// A source and the side queues that it keeps.
+pub(super) struct SourceStage {
+    /// `source.KIND`.
+    pub(super) name: &'static str,
+    /// The source.
+    pub(super) source: Box<dyn Source>,
+    /// Its side queues.
+    pub(super) mailbox: Arc<dyn Mailbox>,
+    /// Most messages that are taken and not acknowledged: what bounds every channel behind it.
+    pub(super) prefetch: usize,
+}
+
+/// Opens the source. A broker is not contacted yet; a journal is.
+///
+/// # Errors
+/// Fails when the journal cannot be opened.
+pub(super) async fn open_source(plan: &SourcePlan) -> Result<SourceStage, StageError> {
+    match plan {
+        SourcePlan::RabbitMq(settings) => {
+            let name = "source.rabbitmq";
+            let mailbox = Arc::new(rabbitmq::Mailbox::new(settings.clone(), name));
+            let source = Box::new(rabbitmq::Source::new(settings.clone(), name));
+            Ok(SourceStage { name, source, mailbox, prefetch: settings.prefetch.into() })
+        }
+        SourcePlan::Http(settings) => {
+            let name = "source.http";
+            let journal = Journal::open(&settings.journal, &settings.queue).await?;
+            let mailbox = Arc::new(journal::Mailbox::new(journal.clone()));
+            let source = Box::new(http::HttpSource::new(settings.clone(), journal, name));
+            Ok(SourceStage { name, source, mailbox, prefetch: settings.prefetch.into() })
+        }
+    }
+}
+
+/// Makes a sink. Nothing is contacted yet.
+#[must_use]
+pub(super) fn make_sink(plan: &SinkPlan, telemetry: &Telemetry) -> Box<dyn Sink> {
+    let stage = format!("sinks.{}", plan.name);
+    let telemetry = telemetry.clone();
+    match plan.kind.clone() {
+        SinkKind::Redis(settings) => Box::new(RedisSink::new(settings, &stage, telemetry)),
+        SinkKind::Postgres(settings) => Box::new(PostgresSink::new(settings, &stage, telemetry)),
+        SinkKind::Sqlite(settings) => Box::new(SqliteSink::new(settings, &stage, telemetry)),
+        SinkKind::Live(settings) => Box::new(LiveSink::new(settings, &stage, telemetry)),
+    }
+}

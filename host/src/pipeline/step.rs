@@ -1,0 +1,159 @@
+//! One step of a generation: a component, and what its failure means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::seal::Sealer;
+use crate::config::OnError;
+use crate::message::{Message, MessageId, Reason};
+use crate::plugin::{Failure, Fate, Fault, FaultKind, Transformer, Validator};
+use crate::source::Refusal;
+use crate::telemetry::{Counter, Telemetry};
+
+/// Pause before a step that cannot be called is tried again.
+const UNAVAILABLE: Duration = Duration::from_millis(500);
+
+/// A step, ready to be called from any blocking thread.
+#[derive(Clone)]
+pub(super) struct Step {
+    /// `steps.NAME`, for health, dead letters and logs.
+    pub(super) stage: Arc<str>,
+    /// Digest of its plugin.
+    pub(super) digest: Arc<str>,
+    /// What its failure means.
+    pub(super) on_error: OnError,
+    /// The work itself.
+    pub(super) work: Work,
+    /// Where its refusals and faults are counted.
+    pub(super) telemetry: Telemetry,
+}
+
+/// What a step does, by its kind.
+#[derive(Clone)]
+pub(super) enum Work {
+    /// Says yes or no.
+    Validate(Validator),
+    /// Replaces, splits or drops.
+    Transform(Transformer),
+    /// Seals a field.
+    Seal(Arc<Sealer>),
+}
+
+/// What a step made of one message.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It goes on, as it is now.
+    Pass(Message),
+    /// It goes on as several.
+    Split(Vec<Message>),
+    /// It may pass later.
+    Hold(Message, Duration),
+    /// It goes no further.
+    Fall(Message, Fall),
+}
+
+/// Why a message goes no further.
+#[derive(Clone, Debug)]
+pub(super) enum Fall {
+    /// Let go on purpose.
+    Dropped,
+    /// It will never pass.
+    Refused(Refusal),
+    /// The step failed, and its failure must stop the line.
+    Halted(Refusal),
+}
+
+impl Step {
+    /// Runs the step over a batch. Blocking. The verdicts are those of the messages, in order.
+    #[must_use]
+    pub(super) fn run(&self, batch: Vec<Message>) -> Vec<Verdict> {
+        let verdicts = match &self.work {
+            Work::Validate(validator) => self.validate(validator, batch),
+            Work::Transform(transformer) => self.transform(transformer, batch),
+            Work::Seal(sealer) => {
+                let sealed = sealer.seal(&batch);
+                let verdict = |(message, sealed)| match sealed {
+                    Ok(sealed) => Verdict::Pass(sealed),
+                    Err(failure) => self.failed(message, failure),
+                };
+                batch.into_iter().zip(sealed).map(verdict).collect()
+            }
+        };
+        self.count_refusals(&verdicts);
+        verdicts
+    }
+
+    fn validate(&self, validator: &Validator, batch: Vec<Message>) -> Vec<Verdict> {
+        let answers = validator.validate(&batch);
+        let verdict = |(message, answer)| match answer {
+            Ok(()) => Verdict::Pass(message),
+            Err(failure) => self.failed(message, failure),
+        };
+        batch.into_iter().zip(answers).map(verdict).collect()
+    }
+
+    fn transform(&self, transformer: &Transformer, batch: Vec<Message>) -> Vec<Verdict> {
+        let fates = transformer.transform(&batch);
+        let verdict = |(message, fate): (Message, Fate)| match fate {
+            Fate::Keep => Verdict::Pass(message),
+            Fate::Replace(body) => Verdict::Pass(message.with_body(body)),
+            Fate::Split(bodies) => {
+                let part = |(index, body)| Message { id: part_id(&message, index), ..message.with_body(body) };
+                Verdict::Split(bodies.into_iter().enumerate().map(part).collect())
+            }
+            Fate::Drop => Verdict::Fall(message, Fall::Dropped),
+            Fate::RetryAfter(delay) => Verdict::Hold(message, delay),
+            Fate::Reject(reason) => self.failed(message, Failure::Rejected(reason)),
+            Fate::Fault(fault) => self.failed(message, Failure::Fault(fault)),
+        };
+        batch.into_iter().zip(fates).map(verdict).collect()
+    }
+
+    fn failed(&self, message: Message, failure: Failure) -> Verdict {
+        match failure {
+            Failure::Rejected(reason) => Verdict::Fall(message, Fall::Refused(self.refusal(reason))),
+            Failure::Fault(fault) => self.faulted(message, &fault),
+        }
+    }
+
+    fn faulted(&self, message: Message, fault: &Fault) -> Verdict {
+        // No instance, or no key: that says nothing about the message.
+        if fault.kind == FaultKind::Unavailable {
+            debug!(step = %self.stage, cause = %fault.message, "the step cannot be called now");
+            return Verdict::Hold(message, UNAVAILABLE);
+        }
+        let name = fault.kind.name();
+        self.telemetry.count(Counter::StepFaults, &[("step", &self.stage), ("fault", name)], 1);
+        warn!(step = %self.stage, fault = name, message.id = message.label(), cause = %fault.message, "a step failed on a message");
+        let reason = Reason::new(name, fault.message.clone());
+        match self.on_error {
+            OnError::Reject => Verdict::Fall(message, Fall::Refused(self.refusal(reason))),
+            OnError::Halt => Verdict::Fall(message, Fall::Halted(self.refusal(reason))),
+            OnError::Pass => {
+                self.telemetry.count(Counter::PassedMessages, &[("step", &self.stage)], 1);
+                Verdict::Pass(message)
+            }
+        }
+    }
+
+    fn refusal(&self, reason: Reason) -> Refusal {
+        Refusal { stage: Arc::clone(&self.stage), reason, plugin: Some(Arc::clone(&self.digest)) }
+    }
+
+    fn count_refusals(&self, verdicts: &[Verdict]) {
+        for verdict in verdicts {
+            if let Verdict::Fall(_, Fall::Refused(refusal)) = verdict {
+                let labels = [("step", &*self.stage), ("code", &*refusal.reason.code)];
+                self.telemetry.count(Counter::RejectedMessages, &labels, 1);
+            }
+        }
+    }
+}
+
+/// Parts get ids of their own, or a sink that is idempotent by id would keep only the first.
+fn part_id(message: &Message, index: usize) -> Option<MessageId> {
+    let id = message.id.as_ref()?;
+    MessageId::new(&format!("{}.{}", id.as_str(), index + 1))
+}

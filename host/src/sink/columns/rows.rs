@@ -1,0 +1,322 @@
+//! Rows out of messages: the columns' values of a whole batch, column by column, and the messages that can never be a row.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::{Column, Value};
+use crate::message::{Fields, Found, Message, Pointer, Reason, SealedField};
+use crate::source::StageError;
+
+/// The columns of one sink, ready to be filled from many messages.
+#[derive(Clone, Debug)]
+pub struct Columns {
+    columns: Vec<Filled>,
+    /// Every pointer that a column reads, looked up in one pass.
+    fields: Fields,
+    reads_body: bool,
+}
+
+/// One column, and what it needs of a message.
+#[derive(Clone, Debug)]
+struct Filled {
+    column: Column,
+    /// Where [`Found`] has the column's value; only for a column that reads the body.
+    field: Option<usize>,
+    must_be_sealed: bool,
+}
+
+/// The rows of a batch.
+#[derive(Debug, Default)]
+pub struct Rows<'a> {
+    /// Which message of the batch each row came from, ascending.
+    pub messages: Vec<usize>,
+    /// Per column one value a row, `None` for NULL.
+    pub values: Vec<Vec<Option<Cow<'a, str>>>>,
+    /// The messages that can never be a row, by ascending index, and why.
+    pub refused: Vec<(usize, Reason)>,
+}
+
+impl Rows<'_> {
+    /// One row's values in the order of the columns; empty past the last row.
+    pub fn row(&self, index: usize) -> impl Iterator<Item = Option<&str>> {
+        self.values.iter().filter_map(move |column| column.get(index)).map(Option::as_deref)
+    }
+}
+
+impl Columns {
+    /// Prepares the columns. `require_sealed` names those whose field must be sealed.
+    ///
+    /// # Errors
+    /// Fails when `require_sealed` names what is no column, or one that takes no field of the body: nothing could then hold it back.
+    pub fn new(columns: &[Column], require_sealed: &[String]) -> Result<Self, StageError> {
+        let guarded = |name: &String| columns.iter().any(|column| column.name == *name && pointer_of(column).is_some());
+        if let Some(name) = require_sealed.iter().find(|name| !guarded(name)) {
+            let message = format!("`require_sealed` names {name:?}, which is no column that takes a field of the body");
+            return Err(StageError { code: "settings".into(), message, needs_operator: true });
+        }
+        let mut indexes = 0..;
+        let prepare = |column: &Column| Filled {
+            field: pointer_of(column).and_then(|_| indexes.next()),
+            must_be_sealed: require_sealed.contains(&column.name),
+            column: column.clone(),
+        };
+        let filled: Vec<Filled> = columns.iter().map(prepare).collect();
+        let fields = Fields::new(columns.iter().filter_map(pointer_of));
+        Ok(Self { reads_body: filled.iter().any(|column| column.field.is_some()), columns: filled, fields })
+    }
+
+    /// Names of the columns, in the order of [`Rows::values`].
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.columns.iter().map(|column| column.column.name.as_str())
+    }
+
+    /// Where a column's value comes from in the body; none for a column that does not read it.
+    #[must_use]
+    pub fn pointer(&self, name: &str) -> Option<&Pointer> {
+        self.columns.iter().find(|column| column.column.name == name).and_then(|column| pointer_of(&column.column))
+    }
+
+    /// The rows of a batch. A message that can be no row is refused, and the others are not held up by it.
+    #[must_use]
+    pub fn rows<'a>(&'a self, batch: &'a [Message]) -> Rows<'a> {
+        let mut rows = Rows {
+            messages: Vec::with_capacity(batch.len()),
+            values: self.columns.iter().map(|_| Vec::with_capacity(batch.len())).collect(),
+            refused: Vec::new(),
+        };
+        let mut row = Vec::with_capacity(self.columns.len());
+        for (index, message) in batch.iter().enumerate() {
+            match self.fill(message, &mut row) {
+                Ok(()) => {
+                    rows.messages.push(index);
+                    rows.values.iter_mut().zip(row.drain(..)).for_each(|(column, value)| column.push(value));
+                }
+                Err(reason) => rows.refused.push((index, reason)),
+            }
+        }
+        rows
+    }
+
+    /// Fills `row` with the values of one message.
+    fn fill<'a>(&'a self, message: &'a Message, row: &mut Vec<Option<Cow<'a, str>>>) -> Result<(), Reason> {
+        row.clear();
+        let found = if self.reads_body { self.fields.find(&message.body).map_err(|error| not_json(&error))? } else { Vec::new() };
+        for column in &self.columns {
+            let value = column.value(message, &found)?;
+            if value.as_ref().is_some_and(|text| text.contains('\0')) {
+                return Err(column.about("nul_not_storable", "holds U+0000, which the database cannot store"));
+            }
+            row.push(value);
+        }
+        Ok(())
+    }
+}
+
+impl Filled {
+    fn value<'a>(&'a self, message: &'a Message, found: &Found<'a>) -> Result<Option<Cow<'a, str>>, Reason> {
+        match &self.column.value {
+            Value::Pointer { pointer, default } => {
+                if self.must_be_sealed && seal_of(message, pointer).is_none() {
+                    return Err(self.about("not_sealed", "must be sealed, and the host has not seen it sealed"));
+                }
+                let raw = self.field.and_then(|index| found.get(index).copied().flatten());
+                let value =
+                    raw.map(text_of).transpose().map_err(|()| self.about("lone_surrogate", "holds half a surrogate pair"))?;
+                Ok(value.flatten().or(default.as_deref().map(Cow::Borrowed)))
+            }
+            Value::Metadata { key } if key == "message-id" => Ok(message.id.as_ref().map(|id| Cow::Borrowed(id.as_str()))),
+            Value::Metadata { key } => Ok(message.properties.get(key)),
+            Value::Constant { text } => Ok(Some(Cow::Borrowed(text))),
+            Value::IsSealed { pointer } => {
+                Ok(Some(Cow::Borrowed(if seal_of(message, pointer).is_some() { "true" } else { "false" })))
+            }
+            Value::KeyId { pointer } => Ok(seal_of(message, pointer).map(|seal| Cow::Borrowed(&*seal.key_id))),
+        }
+    }
+
+    /// A reason about this column's value.
+    fn about(&self, code: &'static str, what: &str) -> Reason {
+        let reason = Reason::new(code, format!("the value of column {:?} {what}", self.column.name));
+        match pointer_of(&self.column) {
+            Some(pointer) => reason.at(pointer),
+            None => reason,
+        }
+    }
+}
+
+fn pointer_of(column: &Column) -> Option<&Pointer> {
+    match &column.value {
+        Value::Pointer { pointer, .. } => Some(pointer),
+        Value::Metadata { .. } | Value::Constant { .. } | Value::IsSealed { .. } | Value::KeyId { .. } => None,
+    }
+}
+
+fn seal_of<'a>(message: &'a Message, pointer: &Pointer) -> Option<&'a SealedField> {
+    message.sealed.iter().find(|seal| seal.pointer == *pointer)
+}
+
+/// The text of a JSON string, the JSON text of anything else, nothing for `null`. Fails on half a surrogate pair, the one thing that
+/// a well-formed JSON string may say and no text can hold.
+fn text_of(raw: &RawValue) -> Result<Option<Cow<'_, str>>, ()> {
+    let text = raw.get();
+    let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return Ok((text != "null").then_some(Cow::Borrowed(text)));
+    };
+    if !inner.contains('\\') {
+        return Ok(Some(Cow::Borrowed(inner)));
+    }
+    serde_json::from_str::<String>(text).map(|text| Some(Cow::Owned(text))).map_err(|_| ())
+}
+
+fn not_json(error: &serde_json::Error) -> Reason {
+    // The parser's own words may quote a key, hence only the place.
+    Reason::new("not_json", format!("the body is no JSON text (line {}, column {})", error.line(), error.column()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::message::{MessageId, NoProperties, Properties};
+
+    fn pointer(text: &str) -> Pointer {
+        text.parse().expect("a pointer")
+    }
+
+    fn column(name: &str, value: Value) -> Column {
+        Column { name: name.to_owned(), value }
+    }
+
+    fn at(name: &str, text: &str) -> Column {
+        column(name, Value::Pointer { pointer: pointer(text), default: None })
+    }
+
+    fn message(body: &'static str) -> Message {
+        Message::new(None, Bytes::from_static(body.as_bytes()), Arc::new(NoProperties))
+    }
+
+    fn first_row(columns: &[Column], message: Message) -> Result<Vec<Option<String>>, Reason> {
+        let columns = Columns::new(columns, &[]).expect("columns");
+        let batch = [message];
+        let mut rows = columns.rows(&batch);
+        match rows.refused.pop() {
+            Some((_, reason)) => Err(reason),
+            None => Ok(rows.row(0).map(|value| value.map(str::to_owned)).collect()),
+        }
+    }
+
+    fn code(columns: &[Column], body: &'static str) -> (String, Option<String>) {
+        let reason = first_row(columns, message(body)).expect_err("refused");
+        (reason.code.into_owned(), reason.pointer)
+    }
+
+    #[test]
+    fn a_string_gives_its_text_and_anything_else_its_json_as_it_stands() {
+        let columns = [at("a", "/a"), at("b", "/b"), at("c", "/c"), at("d", "/d"), at("e", "/e")];
+        let body = r#"{"a":"x\"\u0041\n😀","b":{"k": [1,  2]},"c":1.50,"d":"","e":true}"#;
+        let row = first_row(&columns, message(body)).expect("a row");
+        let expected = ["x\"A\n😀", r#"{"k": [1,  2]}"#, "1.50", "", "true"];
+        assert_eq!(row, expected.map(|text| Some(text.to_owned())));
+    }
+
+    #[test]
+    fn what_is_missing_or_null_is_the_default_or_null() {
+        let with_default = Value::Pointer { pointer: pointer("/n"), default: Some("MainServer".into()) };
+        let columns = [column("n", with_default), at("m", "/n"), at("o", "/message/none")];
+        for body in ["{}", r#"{"n":null}"#] {
+            assert_eq!(first_row(&columns, message(body)), Ok(vec![Some("MainServer".into()), None, None]), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_is_refused_without_its_content() {
+        let reason = first_row(&[at("a", "/a")], message("{\"a\": secret}")).expect_err("refused");
+        assert_eq!((reason.code.as_ref(), reason.message.contains("secret")), ("not_json", false));
+    }
+
+    #[test]
+    fn a_body_that_no_column_reads_need_not_be_json() {
+        let columns = [column("c", Value::Constant { text: "x".into() })];
+        assert_eq!(first_row(&columns, message("\u{1}")), Ok(vec![Some("x".into())]));
+    }
+
+    #[test]
+    fn what_no_database_can_hold_is_refused_with_its_pointer() {
+        let columns = [at("content", "/message/content")];
+        let refused = |code: &str| (code.to_owned(), Some("/message/content".to_owned()));
+        assert_eq!(code(&columns, r#"{"message":{"content":"a\u0000b"}}"#), refused("nul_not_storable"));
+        assert_eq!(code(&columns, r#"{"message":{"content":"\ud800"}}"#), refused("lone_surrogate"));
+    }
+
+    #[test]
+    fn an_escaped_nul_inside_json_text_is_kept() {
+        let row = first_row(&[at("o", "/o")], message(r#"{"o":{"a":"\u0000"}}"#));
+        assert_eq!(row, Ok(vec![Some(r#"{"a":"\u0000"}"#.into())]));
+    }
+
+    #[test]
+    fn one_refusal_leaves_the_other_rows_in_order() {
+        let columns = Columns::new(&[at("id", "/id")], &[]).expect("columns");
+        let batch = [r#"{"id":"0"}"#, "", r#"{"id":"2"}"#, r#"{"id":"\u0000"}"#, r#"{"id":"4"}"#].map(message);
+        let rows = columns.rows(&batch);
+        assert_eq!(rows.messages, [0, 2, 4]);
+        assert_eq!(rows.values, [["0", "2", "4"].map(|id| Some(Cow::Borrowed(id)))]);
+        assert_eq!(rows.refused.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[derive(Debug)]
+    struct Routed;
+
+    impl Properties for Routed {
+        fn get(&self, key: &str) -> Option<Cow<'_, str>> {
+            (key == "routing-key").then_some(Cow::Borrowed("orders"))
+        }
+    }
+
+    #[test]
+    fn metadata_and_the_message_id_come_from_beside_the_body() {
+        let metadata = |key: &str| Value::Metadata { key: key.into() };
+        let columns = [column("m", metadata("message-id")), column("r", metadata("routing-key")), column("x", metadata("none"))];
+        let routed = |id| Message::new(id, Bytes::new(), Arc::new(Routed));
+        assert_eq!(first_row(&columns, routed(MessageId::new("m-1"))), Ok(vec![Some("m-1".into()), Some("orders".into()), None]));
+        assert_eq!(first_row(&columns, routed(None)), Ok(vec![None, Some("orders".into()), None]));
+    }
+
+    #[test]
+    fn only_what_the_host_saw_sealed_counts_as_sealed() {
+        let here = || pointer("/message/content");
+        let columns = [
+            at("content", "/message/content"),
+            column("is_encrypted", Value::IsSealed { pointer: here() }),
+            column("key_id", Value::KeyId { pointer: here() }),
+        ];
+        let columns = Columns::new(&columns, &["content".to_owned()]).expect("columns");
+        let claims = message(r#"{"message":{"content":"tg1.aes-256-gcm.k1.AAAA","is_encrypted":true}}"#);
+        let mut sealed = claims.clone();
+        sealed.sealed.push(SealedField { pointer: here(), key_id: "k1".into() });
+        let batch = [claims, sealed];
+        let rows = columns.rows(&batch);
+        assert_eq!(rows.messages, [1]);
+        assert_eq!(rows.row(0).skip(1).collect::<Vec<_>>(), [Some("true"), Some("k1")]);
+        let (index, reason) = rows.refused.first().expect("the claim is refused");
+        assert_eq!((*index, &*reason.code, reason.pointer.as_deref()), (0, "not_sealed", Some("/message/content")));
+    }
+
+    #[test]
+    fn a_missing_field_that_must_be_sealed_is_refused_too() {
+        let columns = Columns::new(&[at("content", "/c")], &["content".to_owned()]).expect("columns");
+        assert_eq!(columns.rows(&[message("{}")]).refused.len(), 1);
+    }
+
+    #[test]
+    fn require_sealed_that_guards_nothing_is_an_error() {
+        let columns = [column("c", Value::Constant { text: "x".into() })];
+        for name in ["c", "content"] {
+            assert!(Columns::new(&columns, &[name.to_owned()]).expect_err("refused").needs_operator, "{name}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! How long to wait before the next attempt to connect.
+
+use std::time::Duration;
+
+/// The first pause, before jitter.
+pub(super) const FIRST: Duration = Duration::from_millis(100);
+
+/// Pauses that start at [`FIRST`], double, and never exceed a longest one.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    next: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new(max: Duration) -> Self {
+        Self { next: FIRST.min(max), max }
+    }
+
+    /// The next pause: between half and the whole of its step, so that hosts that lost one broker do not return in one wave.
+    pub(super) fn pause(&mut self) -> Duration {
+        let step = self.next;
+        self.next = (step * 2).min(self.max);
+        step / 2 + (step / 2).mul_f64(random_fraction())
+    }
+
+    /// Starts from the shortest pause again.
+    pub(super) fn reset(&mut self) {
+        self.next = FIRST.min(self.max);
+    }
+}
+
+/// A number from 0 to 1. Without an operating system's randomness it is 1: only the jitter is lost.
+fn random_fraction() -> f64 {
+    getrandom::u32().map_or(1.0, |drawn| f64::from(drawn) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_keep_their_jitter_below_it() {
+        let mut backoff = Backoff::new(Duration::from_secs(1));
+        for step in [100, 200, 400, 800, 1000, 1000] {
+            let (step, pause) = (Duration::from_millis(step), backoff.pause());
+            assert!(pause >= step / 2 && pause <= step, "{pause:?} for {step:?}");
+        }
+    }
+
+    #[test]
+    fn a_reset_starts_over() {
+        let mut backoff = Backoff::new(Duration::from_secs(5));
+        assert!((0..10).all(|_| !backoff.pause().is_zero()));
+        backoff.reset();
+        assert!(backoff.pause() <= FIRST);
+    }
+}

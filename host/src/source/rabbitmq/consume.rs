@@ -1,0 +1,272 @@
+//! The source: one connection after the other, each with a window of its own, so that no acknowledgement ever meets a channel that
+//! its message did not come from.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
+use tokio::time::{Instant, sleep};
+use tracing::{debug, error, info, warn};
+
+use super::backoff::Backoff;
+use super::link::Link;
+use super::receipts::{End, Receipts};
+use super::{Settings, declare, fault};
+use crate::lifecycle::Stop;
+use crate::source::{Intake, StageError};
+use crate::telemetry::{Counter, Health};
+
+/// What the broker shows as the consumer's name.
+const CONSUMER_TAG: &str = "tidegate";
+/// How often the client library is asked whether the connection stands.
+const WATCH: Duration = Duration::from_millis(500);
+/// How often the broker is asked whether it still knows the consumer.
+const PULSE: Duration = Duration::from_secs(15);
+
+/// RabbitMQ as a source.
+#[derive(Debug)]
+pub struct Source {
+    settings: Settings,
+    stage: Arc<str>,
+}
+
+impl Source {
+    /// A source that has not connected yet. `stage` is its name in health, metrics and logs, e.g. `source.rabbitmq`.
+    #[must_use]
+    pub fn new(settings: Settings, stage: &str) -> Self {
+        Self { settings, stage: stage.into() }
+    }
+
+    fn note_up(&self, intake: &Intake) {
+        intake.telemetry.count(Counter::StageConnects, &[("stage", &self.stage)], 1);
+        if intake.telemetry.set_health(&self.stage, Health::Up) {
+            info!(stage = %self.stage, queue = self.settings.queue, prefetch = self.settings.prefetch, "consuming");
+        }
+    }
+
+    fn note_down(&self, intake: &Intake, fault: &StageError, pause: Duration) {
+        intake.telemetry.count(Counter::StageFailures, &[("stage", &self.stage), ("code", &fault.code)], 1);
+        let news = intake.telemetry.set_health(&self.stage, Health::Down(fault.message.clone()));
+        let (stage, code, cause) = (&self.stage, &fault.code, &fault.message);
+        match (news, fault.needs_operator) {
+            (true, true) => error!(%stage, code, cause, next_attempt = ?pause, "not consuming, and somebody must mend it"),
+            (true, false) => warn!(%stage, code, cause, next_attempt = ?pause, "not consuming"),
+            (false, _) => debug!(%stage, code, cause, next_attempt = ?pause, "still not consuming"),
+        }
+    }
+}
+
+#[async_trait]
+impl crate::source::Source for Source {
+    async fn run(self: Box<Self>, mut intake: Intake, stop: Stop) -> u64 {
+        let mut backoff = Backoff::new(self.settings.max_backoff);
+        loop {
+            let opened = tokio::select! {
+                biased;
+                () = stop.cancelled() => return 0,
+                opened = Session::open(&self.settings, &intake) => opened,
+            };
+            let failure = match opened {
+                Err(fault) => fault,
+                Ok(session) => {
+                    self.note_up(&intake);
+                    let since = Instant::now();
+                    match session.carry(intake, &stop).await {
+                        Carried::Stopped(left) => return left,
+                        Carried::Failed(fault, again) => {
+                            intake = again;
+                            // A connection that fails as soon as it stands must not be tried at full speed.
+                            if since.elapsed() > self.settings.max_backoff {
+                                backoff.reset();
+                            }
+                            fault
+                        }
+                    }
+                }
+            };
+            let pause = backoff.pause();
+            self.note_down(&intake, &failure, pause);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return 0,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+}
+
+/// One connection, from its first message to its last.
+struct Session {
+    link: Link,
+    channel: Channel,
+    consumer: Consumer,
+    receipts: Receipts,
+    queue: String,
+}
+
+/// How a session ended.
+enum Carried {
+    /// By the stop, with so many messages left to the broker.
+    Stopped(u64),
+    /// By a failure: the intake goes to the next session.
+    Failed(StageError, Intake),
+}
+
+impl Session {
+    async fn open(settings: &Settings, intake: &Intake) -> Result<Self, StageError> {
+        let queue = settings.queue.clone();
+        let link = Link::open(settings, "tidegate").await?;
+        declare::source_queue(&link, &queue).await?;
+        let channel = link.channel().await?;
+        link.answer("setting the prefetch", channel.basic_qos(settings.prefetch, BasicQosOptions { global: false })).await?;
+        let consumed = channel.basic_consume(
+            queue.as_str().into(),
+            CONSUMER_TAG.into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let consumer = link.answer(&format!("consuming the queue `{queue}`"), consumed).await?;
+        let receipts = Receipts::new(Arc::clone(&intake.ledger), settings.timeout);
+        Ok(Self { link, channel, consumer, receipts, queue })
+    }
+
+    /// Takes and acknowledges until something ends it.
+    async fn carry(mut self, intake: Intake, stop: &Stop) -> Carried {
+        let last = Stop::new();
+        // An acknowledgement that is under way must not be cut off by the stop, so it goes on while the rest drains.
+        let mut passing = Box::pin(self.receipts.pass(&last));
+        let end = tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            end = &mut passing => Some(end),
+            fault = watch(&self.link, &self.channel, &self.queue) => Some(End::Lost(fault)),
+            fault = take(&mut self.consumer, &self.receipts, &intake) => fault.map(End::Lost),
+        };
+        let Some(end) = end else {
+            let drain_timeout = intake.drain_timeout;
+            drop(intake);
+            let tag = self.consumer.tag();
+            let cancelled = self.link.answer("cancelling the consumer", self.channel.basic_cancel(tag, Default::default())).await;
+            if let Err(fault) = cancelled {
+                debug!(cause = fault.message, "the consumer could not be cancelled");
+            }
+            last.cancel();
+            drain(passing.as_mut(), &self.link, &self.channel, drain_timeout).await;
+            drop(passing);
+            return Carried::Stopped(self.end().await);
+        };
+        drop(passing);
+        let taken = self.receipts.taken();
+        let left = self.end().await;
+        Carried::Failed(failure(end, taken, left), intake)
+    }
+
+    /// Closes the connection and the account. What the broker did not see acknowledged it delivers again.
+    async fn end(self) -> u64 {
+        self.link.close().await;
+        self.receipts.give_back()
+    }
+}
+
+fn failure(end: End, taken: u64, left: u64) -> StageError {
+    match end {
+        End::Lost(fault) => {
+            debug!(taken, returned = left, "the connection is lost");
+            fault
+        }
+        End::Abandoned | End::Settled => {
+            error!(taken, returned = left, "a delivery was let go without an answer; the broker delivers again what is left");
+            fault::new("abandoned", "a delivery was let go without an answer")
+        }
+    }
+}
+
+/// Waits until all that was taken is acknowledged, as long as there is hope.
+async fn drain(passing: impl Future<Output = End>, link: &Link, channel: &Channel, limit: Duration) {
+    tokio::select! {
+        biased;
+        end = passing => match end {
+            End::Settled => {}
+            End::Abandoned => warn!("a delivery was let go without an answer while draining"),
+            End::Lost(fault) => warn!(code = fault.code, cause = fault.message, "the connection was lost while draining"),
+        },
+        fault = lost(link, channel) => warn!(code = fault.code, cause = fault.message, "the connection was lost while draining"),
+        () = sleep(limit) => warn!(drain_timeout = ?limit, "not everything was settled in time"),
+    }
+}
+
+/// Returns once the client library knows that the connection or the channel is gone.
+async fn lost(link: &Link, channel: &Channel) -> StageError {
+    while link.is_up() && channel.status().connected() {
+        sleep(WATCH).await;
+    }
+    fault::new("connection_lost", "the connection is closed")
+}
+
+/// Returns once the connection is gone, or the broker does not know the consumer any more.
+async fn watch(link: &Link, channel: &Channel, queue: &str) -> StageError {
+    let pulse = async {
+        loop {
+            sleep(PULSE).await;
+            match declare::look(link, channel, queue).await {
+                // Brokers have lost consumers without a word to them.
+                Ok(seen) if seen.consumer_count() == 0 => {
+                    return fault::new("consumer_lost", "the broker has forgotten the consumer");
+                }
+                Ok(_) => {}
+                Err(fault) => return fault,
+            }
+        }
+    };
+    tokio::select! {
+        fault = lost(link, channel) => fault,
+        fault = pulse => fault,
+    }
+}
+
+/// Takes batches until the consumer fails; none when nobody wants batches any more.
+async fn take(consumer: &mut Consumer, receipts: &Receipts, intake: &Intake) -> Option<StageError> {
+    // The room is asked for first: a batch that would have to wait for it could be larger, and would be lost with the connection.
+    while let Ok(room) = intake.batches.reserve().await {
+        match gather(consumer, intake.max_messages.max(1), intake.linger).await {
+            Ok(batch) => room.send(receipts.take(batch)),
+            Err(fault) => return Some(fault),
+        }
+    }
+    None
+}
+
+/// What is ready, one message at least. Dropping the future leaves what it has gathered with the broker.
+async fn gather(consumer: &mut Consumer, most: usize, linger: Duration) -> Result<Vec<Delivery>, StageError> {
+    let mut batch = vec![received(consumer.next().await)?];
+    let mut lingering = pin!(sleep(linger));
+    while batch.len() < most {
+        if let Some(ready) = consumer.next().now_or_never() {
+            batch.push(received(ready)?);
+        } else if linger.is_zero() {
+            break;
+        } else {
+            tokio::select! {
+                biased;
+                next = consumer.next() => batch.push(received(next)?),
+                () = &mut lingering => break,
+            }
+        }
+    }
+    Ok(batch)
+}
+
+/// A consumer that ends is a failure: the broker cancels it when the queue is deleted or moves.
+pub(super) fn received(next: Option<lapin::Result<Delivery>>) -> Result<Delivery, StageError> {
+    match next {
+        Some(Ok(delivery)) => Ok(delivery),
+        Some(Err(error)) => Err(fault::of("consuming", &error)),
+        None => Err(fault::new("consumer_cancelled", "the broker has cancelled the consumer")),
+    }
+}

@@ -1,0 +1,139 @@
+//! What AMQP says of a message: its properties, and the way it came.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lapin::types::{AMQPValue, ShortString};
+use lapin::{Acker, BasicProperties};
+
+use crate::message::{Message, MessageId, Properties};
+
+/// The properties of a message as they came from the broker. Nothing is converted until it is asked for.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// Content type, headers and the like.
+    pub(super) properties: BasicProperties,
+    /// Where it was published to; empty for the default exchange.
+    pub(super) exchange: ShortString,
+    /// With which key.
+    pub(super) routing_key: ShortString,
+    /// Whether the broker has delivered it before.
+    pub(super) redelivered: bool,
+}
+
+impl Properties for Envelope {
+    fn get(&self, key: &str) -> Option<Cow<'_, str>> {
+        let properties = &self.properties;
+        let text = match key {
+            "message-id" => properties.message_id(),
+            "correlation-id" => properties.correlation_id(),
+            "content-type" => properties.content_type(),
+            "content-encoding" => properties.content_encoding(),
+            "type" => properties.kind(),
+            "app-id" => properties.app_id(),
+            "user-id" => properties.user_id(),
+            "reply-to" => properties.reply_to(),
+            "routing-key" => return Some(self.routing_key.as_str().into()),
+            "exchange" => return Some(self.exchange.as_str().into()),
+            "redelivered" => return Some(if self.redelivered { "true" } else { "false" }.into()),
+            "timestamp" => return properties.timestamp().map(|seconds| seconds.to_string().into()),
+            _ => return self.header(key.strip_prefix("header:")?),
+        };
+        text.as_ref().map(|text| text.as_str().into())
+    }
+}
+
+impl Envelope {
+    fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.properties.headers().as_ref()?.inner().get(name).and_then(text)
+    }
+}
+
+/// A header's value as text; none for what has no plain text form: tables, arrays, decimals, nothing.
+fn text(value: &AMQPValue) -> Option<Cow<'_, str>> {
+    Some(match value {
+        AMQPValue::LongString(text) => String::from_utf8_lossy(text.as_bytes()),
+        AMQPValue::ShortString(text) => text.as_str().into(),
+        AMQPValue::ByteArray(bytes) => String::from_utf8_lossy(bytes.as_slice()),
+        AMQPValue::Boolean(value) => value.to_string().into(),
+        AMQPValue::ShortShortInt(value) => value.to_string().into(),
+        AMQPValue::ShortShortUInt(value) => value.to_string().into(),
+        AMQPValue::ShortInt(value) => value.to_string().into(),
+        AMQPValue::ShortUInt(value) => value.to_string().into(),
+        AMQPValue::LongInt(value) => value.to_string().into(),
+        AMQPValue::LongUInt(value) => value.to_string().into(),
+        AMQPValue::LongLongInt(value) => value.to_string().into(),
+        AMQPValue::Timestamp(value) => value.to_string().into(),
+        AMQPValue::Float(value) => value.to_string().into(),
+        AMQPValue::Double(value) => value.to_string().into(),
+        AMQPValue::DecimalValue(_) | AMQPValue::FieldArray(_) | AMQPValue::FieldTable(_) | AMQPValue::Void => return None,
+    })
+}
+
+/// Takes a delivery apart: the message, without a copy of its body, and what acknowledges it.
+pub(super) fn unpack(delivery: lapin::message::Delivery) -> (Message, Acker) {
+    let lapin::message::Delivery { exchange, routing_key, redelivered, properties, data, acker, .. } = delivery;
+    let id = properties.message_id().as_ref().and_then(|id| MessageId::new(id.as_str()));
+    let envelope = Envelope { properties, exchange, routing_key, redelivered };
+    (Message::new(id, Bytes::from(data), Arc::new(envelope)), acker)
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::types::{FieldArray, FieldTable};
+
+    use super::*;
+
+    fn envelope() -> Envelope {
+        let mut headers = FieldTable::default();
+        headers.insert("tenant".into(), AMQPValue::LongString("acme".into()));
+        headers.insert("retries".into(), AMQPValue::LongInt(-3));
+        headers.insert("x-death".into(), AMQPValue::FieldArray(FieldArray::default()));
+        Envelope {
+            properties: BasicProperties::default()
+                .with_message_id("m-1".into())
+                .with_timestamp(1_700_000_000)
+                .with_type("greeting".into())
+                .with_headers(headers),
+            exchange: "".into(),
+            routing_key: "message_broadcast_queue".into(),
+            redelivered: true,
+        }
+    }
+
+    #[test]
+    fn each_metadata_key_gives_its_value_as_text() {
+        let envelope = envelope();
+        let expected = [
+            ("message-id", "m-1"),
+            ("timestamp", "1700000000"),
+            ("type", "greeting"),
+            ("exchange", ""),
+            ("routing-key", "message_broadcast_queue"),
+            ("redelivered", "true"),
+            ("header:tenant", "acme"),
+            ("header:retries", "-3"),
+        ];
+        for (key, value) in expected {
+            assert_eq!(envelope.get(key).as_deref(), Some(value), "{key}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_or_has_no_text_is_none() {
+        for key in ["correlation-id", "app-id", "header:missing", "header:x-death", "tenant", "header:", ""] {
+            assert_eq!(envelope().get(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn an_unusable_id_counts_as_none_and_the_rest_is_kept() {
+        let mut delivery = lapin::message::Delivery::mock(1, "e".into(), "k".into(), false, b"\xEF\xBB\xBF{}".to_vec());
+        delivery.properties = BasicProperties::default().with_message_id("".into());
+        let (message, _) = unpack(delivery);
+        assert_eq!(message.id, None);
+        assert_eq!((&message.body[..], &message.original[..]), (&b"{}"[..], &b"\xEF\xBB\xBF{}"[..]));
+        assert_eq!(message.properties.get("exchange").as_deref(), Some("e"));
+    }
+}

@@ -1,0 +1,255 @@
+//! A message on a side queue: what is put beside it, so that it comes back as it was.
+//!
+//! Some properties have a meaning to the broker that must not work on a side queue (a letter must not expire, overtake others, or be
+//! routed elsewhere): they travel as headers and are restored when the letter is taken.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Acker, BasicProperties};
+
+use super::envelope::Envelope;
+use crate::message::{Message, MessageId};
+use crate::source::{Letter, SideQueue};
+
+const PERSISTENT: u8 = 2;
+
+/// All headers of Tidegate begin so.
+const OURS: &str = "tidegate-";
+/// Those among them that say how the message was. What a message brings itself under such a name is not trusted, and dropped.
+const ORIGINAL: &str = "tidegate-original-";
+
+const EXCHANGE: &str = "tidegate-original-exchange";
+const ROUTING_KEY: &str = "tidegate-original-routing-key";
+const EXPIRATION: &str = "tidegate-original-expiration";
+const USER_ID: &str = "tidegate-original-user-id";
+const PRIORITY: &str = "tidegate-original-priority";
+/// The message's id, where it did not come as the property `message_id`.
+const MESSAGE_ID: &str = "tidegate-original-id";
+
+/// Headers by which a publisher asks the broker for further routes, and what they are called meanwhile.
+const ROUTES: [(&str, &str); 2] = [("CC", "tidegate-original-CC"), ("BCC", "tidegate-original-BCC")];
+
+type Headers = BTreeMap<ShortString, AMQPValue>;
+
+/// The properties that a letter is published with.
+pub(super) fn properties(letter: &Letter) -> BasicProperties {
+    let Letter { message, headers: further } = letter;
+    let envelope = (&*message.properties as &dyn Any).downcast_ref::<Envelope>();
+    let (mut properties, mut headers) = envelope.map_or_else(Default::default, seal);
+    for (name, value) in further {
+        set(&mut headers, name, value.as_str());
+    }
+    if let Some(id) = &message.id {
+        let property = envelope.and_then(|envelope| envelope.properties.message_id().as_ref());
+        match property {
+            Some(property) if property.as_str() == id.as_str() => {}
+            // Without an envelope there is no property to falsify. An id is never longer than a short string holds.
+            None if envelope.is_none() => properties = properties.with_message_id(id.as_str().into()),
+            _ => set(&mut headers, MESSAGE_ID, id.as_str()),
+        }
+    }
+    properties.with_delivery_mode(PERSISTENT).with_headers(FieldTable::from(headers))
+}
+
+/// What is kept as it is, and the headers with what had to move there.
+fn seal(envelope: &Envelope) -> (BasicProperties, Headers) {
+    let from = &envelope.properties;
+    let mut headers = from.headers().as_ref().map(|table| table.inner().clone()).unwrap_or_default();
+    headers.retain(|name, _| !name.as_str().starts_with(ORIGINAL));
+    for (name, meanwhile) in ROUTES {
+        if let Some(routes) = headers.remove(name) {
+            headers.insert(meanwhile.into(), routes);
+        }
+    }
+    set(&mut headers, EXCHANGE, envelope.exchange.as_str());
+    set(&mut headers, ROUTING_KEY, envelope.routing_key.as_str());
+    if let Some(expiration) = from.expiration() {
+        set(&mut headers, EXPIRATION, expiration.as_str());
+    }
+    if let Some(user) = from.user_id() {
+        set(&mut headers, USER_ID, user.as_str());
+    }
+    if let Some(priority) = from.priority() {
+        headers.insert(PRIORITY.into(), AMQPValue::ShortShortUInt(*priority));
+    }
+    (harmless(from), headers)
+}
+
+/// The properties that mean nothing to the broker.
+fn harmless(from: &BasicProperties) -> BasicProperties {
+    type With = fn(BasicProperties, ShortString) -> BasicProperties;
+    let texts: [(&Option<ShortString>, With); 8] = [
+        (from.content_type(), BasicProperties::with_content_type),
+        (from.content_encoding(), BasicProperties::with_content_encoding),
+        (from.correlation_id(), BasicProperties::with_correlation_id),
+        (from.reply_to(), BasicProperties::with_reply_to),
+        (from.message_id(), BasicProperties::with_message_id),
+        (from.kind(), BasicProperties::with_type),
+        (from.app_id(), BasicProperties::with_app_id),
+        (from.cluster_id(), BasicProperties::with_cluster_id),
+    ];
+    let kept = texts.into_iter().fold(BasicProperties::default(), |kept, (text, with)| match text {
+        Some(text) => with(kept, text.clone()),
+        None => kept,
+    });
+    match from.timestamp() {
+        Some(seconds) => kept.with_timestamp(*seconds),
+        None => kept,
+    }
+}
+
+fn set(headers: &mut Headers, name: &str, value: &str) {
+    headers.insert(name.into(), AMQPValue::LongString(value.into()));
+}
+
+/// The message that a letter was made of. A parked one is as it was; a dead one keeps the headers that say why it is dead.
+pub(super) fn open(queue: &SideQueue, delivery: lapin::message::Delivery) -> (Message, Acker) {
+    let (message, acker) = super::envelope::unpack(delivery);
+    let Some(envelope) = (&*message.properties as &dyn Any).downcast_ref::<Envelope>() else { return (message, acker) };
+    let mut headers = envelope.properties.headers().as_ref().map(|table| table.inner().clone()).unwrap_or_default();
+    let id = short(&mut headers, MESSAGE_ID).and_then(|id| MessageId::new(id.as_str())).or_else(|| message.id.clone());
+    let envelope = unseal(envelope, headers, matches!(queue, SideQueue::Dead));
+    (Message { id, properties: Arc::new(envelope), ..message }, acker)
+}
+
+fn unseal(letter: &Envelope, mut headers: Headers, keep_reasons: bool) -> Envelope {
+    let mut properties = harmless(&letter.properties);
+    if let Some(expiration) = short(&mut headers, EXPIRATION) {
+        properties = properties.with_expiration(expiration);
+    }
+    if let Some(user) = short(&mut headers, USER_ID) {
+        properties = properties.with_user_id(user);
+    }
+    if let Some(AMQPValue::ShortShortUInt(priority)) = headers.remove(PRIORITY) {
+        properties = properties.with_priority(priority);
+    }
+    let exchange = short(&mut headers, EXCHANGE).unwrap_or_else(|| letter.exchange.clone());
+    let routing_key = short(&mut headers, ROUTING_KEY).unwrap_or_else(|| letter.routing_key.clone());
+    for (name, meanwhile) in ROUTES {
+        if let Some(routes) = headers.remove(meanwhile) {
+            headers.insert(name.into(), routes);
+        }
+    }
+    headers.retain(|name, _| !name.as_str().starts_with(if keep_reasons { ORIGINAL } else { OURS }));
+    if !headers.is_empty() {
+        properties = properties.with_headers(FieldTable::from(headers));
+    }
+    Envelope { properties: properties.with_delivery_mode(PERSISTENT), exchange, routing_key, redelivered: letter.redelivered }
+}
+
+/// Takes a header out whose value fits a short string.
+fn short(headers: &mut Headers, name: &str) -> Option<ShortString> {
+    let AMQPValue::LongString(text) = headers.remove(name)? else { return None };
+    ShortString::try_new(std::str::from_utf8(text.as_bytes()).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use lapin::types::FieldArray;
+
+    use super::*;
+    use crate::message::NoProperties;
+    use crate::source::header;
+
+    fn original() -> Envelope {
+        let mut headers = FieldTable::default();
+        headers.insert("tenant".into(), AMQPValue::LongString("acme".into()));
+        headers.insert("CC".into(), AMQPValue::FieldArray(FieldArray::from(vec![AMQPValue::LongString("elsewhere".into())])));
+        Envelope {
+            properties: BasicProperties::default()
+                .with_message_id("m-1".into())
+                .with_content_type("application/json".into())
+                .with_timestamp(7)
+                .with_expiration("60000".into())
+                .with_user_id("guest".into())
+                .with_priority(9)
+                .with_delivery_mode(PERSISTENT)
+                .with_headers(headers),
+            exchange: "amq.topic".into(),
+            routing_key: "a.b".into(),
+            redelivered: false,
+        }
+    }
+
+    fn letter(envelope: Envelope) -> Letter {
+        let id = MessageId::new("m-1");
+        let message = Message::new(id, Bytes::from_static(b"\xEF\xBB\xBF{}"), Arc::new(envelope));
+        Letter { message, headers: vec![(header::CODE, "too_long".to_owned())] }
+    }
+
+    fn delivered(letter: &Letter) -> lapin::message::Delivery {
+        let mut delivery =
+            lapin::message::Delivery::mock(1, "".into(), "queue.dead".into(), false, letter.message.original.to_vec());
+        delivery.properties = properties(letter);
+        delivery
+    }
+
+    fn envelope(message: &Message) -> &Envelope {
+        (&*message.properties as &dyn Any).downcast_ref().unwrap()
+    }
+
+    #[test]
+    fn a_letter_neither_expires_nor_overtakes_nor_is_routed_elsewhere() {
+        let properties = properties(&letter(original()));
+        assert_eq!((properties.expiration(), properties.user_id(), properties.priority()), (&None, &None, &None));
+        assert_eq!(*properties.delivery_mode(), Some(PERSISTENT));
+        let headers = properties.headers().as_ref().unwrap();
+        assert!(!headers.contains_key("CC"));
+        for name in ["tenant", "tidegate-code", EXCHANGE, ROUTING_KEY, EXPIRATION, USER_ID] {
+            assert!(headers.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_parked_letter_comes_back_as_it_was() {
+        let (message, _) = open(&SideQueue::Parked("history".into()), delivered(&letter(original())));
+        assert_eq!(message.id, MessageId::new("m-1"));
+        assert_eq!(&message.original[..], b"\xEF\xBB\xBF{}");
+        assert_eq!(envelope(&message).properties, original().properties);
+        assert_eq!(message.properties.get("exchange").as_deref(), Some("amq.topic"));
+        assert_eq!(message.properties.get("routing-key").as_deref(), Some("a.b"));
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_the_reason_and_only_that() {
+        let (message, _) = open(&SideQueue::Dead, delivered(&letter(original())));
+        assert_eq!(message.properties.get("header:tidegate-code").as_deref(), Some("too_long"));
+        assert_eq!(message.properties.get("header:tidegate-original-exchange"), None);
+        assert_eq!(message.properties.get("exchange").as_deref(), Some("amq.topic"));
+    }
+
+    #[test]
+    fn an_id_that_came_from_the_body_survives_the_side_queue() {
+        let mut anonymous = original();
+        anonymous.properties = BasicProperties::default();
+        let (message, _) = open(&SideQueue::Parked("history".into()), delivered(&letter(anonymous)));
+        assert_eq!(message.id, MessageId::new("m-1"));
+        assert_eq!(message.properties.get("message-id"), None);
+    }
+
+    #[test]
+    fn a_message_cannot_forge_what_it_was() {
+        let mut forged = original();
+        let mut headers = FieldTable::default();
+        headers.insert(USER_ID.into(), AMQPValue::LongString("admin".into()));
+        headers.insert(MESSAGE_ID.into(), AMQPValue::LongString("other".into()));
+        forged.properties = BasicProperties::default().with_message_id("m-1".into()).with_headers(headers);
+        let (message, _) = open(&SideQueue::Parked("history".into()), delivered(&letter(forged)));
+        assert_eq!(message.properties.get("user-id"), None);
+        assert_eq!(message.id, MessageId::new("m-1"));
+    }
+
+    #[test]
+    fn a_message_from_elsewhere_has_its_id_and_the_headers() {
+        let mut letter = letter(original());
+        letter.message.properties = Arc::new(NoProperties);
+        let properties = properties(&letter);
+        assert_eq!(properties.message_id().as_ref().map(ShortString::as_str), Some("m-1"));
+        let names: Vec<_> = properties.headers().as_ref().unwrap().inner().keys().map(ToString::to_string).collect();
+        assert_eq!(names, ["tidegate-code"]);
+    }
+}

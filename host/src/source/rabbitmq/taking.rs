@@ -1,0 +1,129 @@
+//! A side queue that is being emptied, on a connection of its own.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Acker, Channel, Consumer};
+use tokio::time::timeout;
+
+use super::consume::received;
+use super::link::Link;
+use super::{declare, fault, letter};
+use crate::message::Message;
+use crate::source::{SideQueue, StageError, Taking};
+
+/// Letters that the broker sends ahead of being asked.
+const PREFETCH: u16 = 2000;
+/// How long a batch that is not full waits for letters that are on their way.
+const LINGER: Duration = Duration::from_millis(2);
+
+/// A side queue that is being emptied. Dropping it cuts its connection, and the broker takes back what was not removed.
+pub(super) struct Shelf {
+    link: Link,
+    queue: SideQueue,
+    name: String,
+    /// None as long as the queue does not exist.
+    reader: Option<Reader>,
+}
+
+struct Reader {
+    channel: Channel,
+    consumer: Consumer,
+    /// Letters given and not removed that count against the consumer's prefetch.
+    held: usize,
+    /// What acknowledges all letters given so far.
+    last: Option<Acker>,
+}
+
+impl Shelf {
+    pub(super) fn new(link: Link, queue: SideQueue, name: String) -> Self {
+        Self { link, queue, name, reader: None }
+    }
+
+    async fn reader(&self) -> Result<Option<Reader>, StageError> {
+        if !declare::exists(&self.link, &self.name).await? {
+            return Ok(None);
+        }
+        let channel = self.link.channel().await?;
+        let consumer = consume(&self.link, &channel, &self.name).await?;
+        Ok(Some(Reader { channel, consumer, held: 0, last: None }))
+    }
+}
+
+async fn consume(link: &Link, channel: &Channel, name: &str) -> Result<Consumer, StageError> {
+    link.answer("setting the prefetch", channel.basic_qos(PREFETCH, BasicQosOptions { global: false })).await?;
+    let consumed = channel.basic_consume(name.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
+    link.answer(&format!("consuming the queue `{name}`"), consumed).await
+}
+
+impl Reader {
+    /// The next letters; none when the queue has no more.
+    async fn next(&mut self, link: &Link, name: &str, max: usize) -> Result<Vec<Delivery>, StageError> {
+        if self.held >= usize::from(PREFETCH) {
+            // This consumer gets no more before something is removed: one beside it does.
+            let cancelled = self.channel.basic_cancel(self.consumer.tag(), Default::default());
+            link.answer("cancelling the consumer", cancelled).await?;
+            self.consumer = consume(link, &self.channel, name).await?;
+            self.held = 0;
+        }
+        let mut batch = match self.first(link, name).await? {
+            Some(first) => vec![first],
+            None => return Ok(Vec::new()),
+        };
+        while batch.len() < max {
+            match timeout(LINGER, self.consumer.next()).await {
+                Ok(next) => batch.push(received(next)?),
+                Err(_) => break,
+            }
+        }
+        Ok(batch)
+    }
+
+    /// The next letter; none when the queue has no more.
+    async fn first(&mut self, link: &Link, name: &str) -> Result<Option<Delivery>, StageError> {
+        // A letter may be on its way between the queue and the channel while the queue is counted. It is there before the next answer.
+        for _ in 0..2 {
+            if let Some(ready) = self.consumer.next().now_or_never() {
+                return received(ready).map(Some);
+            }
+            if declare::look(link, &self.channel, name).await?.message_count() > 0 {
+                let waited = timeout(link.timeout(), self.consumer.next()).await;
+                let next =
+                    waited.map_err(|_| fault::new("busy", format!("the queue `{name}` is being emptied by somebody else")))?;
+                return received(next).map(Some);
+            }
+        }
+        self.consumer.next().now_or_never().map(received).transpose()
+    }
+}
+
+#[async_trait]
+impl Taking for Shelf {
+    async fn next(&mut self, max: usize) -> Result<Vec<Message>, StageError> {
+        if self.reader.is_none() {
+            self.reader = self.reader().await?;
+        }
+        let Some(reader) = &mut self.reader else { return Ok(Vec::new()) };
+        let batch = reader.next(&self.link, &self.name, max.max(1)).await?;
+        reader.held += batch.len();
+        let (messages, ackers): (Vec<_>, Vec<_>) = batch.into_iter().map(|delivery| letter::open(&self.queue, delivery)).unzip();
+        reader.last = ackers.into_iter().next_back().or_else(|| reader.last.take());
+        Ok(messages)
+    }
+
+    async fn remove(&mut self) -> Result<(), StageError> {
+        let Some(reader) = &mut self.reader else { return Ok(()) };
+        let Some(acker) = reader.last.take() else { return Ok(()) };
+        let doing = "removing letters";
+        if !self.link.answer(doing, acker.ack(BasicAckOptions { multiple: true })).await? {
+            return Err(fault::new("connection_lost", format!("{doing}: the channel is closed")));
+        }
+        reader.held = 0;
+        // An acknowledgement has no answer. Whatever is answered after it says that the broker has seen it.
+        self.link.answer(doing, reader.channel.basic_qos(PREFETCH, BasicQosOptions { global: false })).await
+    }
+}

@@ -1,0 +1,9 @@
+//! What is promised, one noun a file.
+
+mod fixtures;
+mod flow;
+mod ground;
+mod hostile;
+mod postgres;
+mod redis;
+mod saboteur;
