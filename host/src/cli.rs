@@ -1,9 +1,3 @@
-<<<<<<< HEAD
-//! To come.
-
-/// `tidegate migrate`.
-pub mod migrate;
-=======
 //! What a person types. One command a file.
 
 mod check;
@@ -127,4 +121,3 @@ fn complain(text: &str) {
     let mut err = std::io::stderr().lock();
     drop(writeln!(err, "{}", text.trim_end()));
 }
->>>>>>> core
