@@ -5,5 +5,6 @@ mod flow;
 mod ground;
 mod hostile;
 mod postgres;
+mod rabbitmq;
 mod redis;
 mod saboteur;

@@ -15,8 +15,8 @@ pub(super) enum Format {
     Json,
 }
 
-/// Libraries that log as errors what a stage handles and reports itself, in its own words and once.
-const NOISY: [&str; 1] = ["lapin=off"];
+/// Libraries that log what a stage reports itself, in its own words and once; among it the bodies of returned messages.
+const NOISY: [&str; 3] = ["lapin=off", "amq_protocol=off", "async_rs=off"];
 
 /// Starts logging for the process.
 pub(super) fn start(format: Format, filter: &str) -> Result<(), String> {

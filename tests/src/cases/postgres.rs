@@ -6,7 +6,7 @@ mod rows;
 mod tables;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, PgPool};
 use tidegate::message::{Message, MessageId, NoProperties, Pointer};
@@ -106,7 +106,7 @@ fn some(texts: &[&str]) -> Vec<Option<String>> {
 
 /// A write that must fail, within the bound.
 async fn failure(sink: &mut PostgresSink, batch: &[Message]) -> StageError {
-    let started = Instant::now();
+    let started = tokio::time::Instant::now();
     let error = sink.write(batch).await.expect_err("the write fails");
     assert!(started.elapsed() < BOUND, "{error} after {:?}", started.elapsed());
     assert!(!error.message.contains("tidegate:tidegate") && !error.message.contains("secret"), "{error}");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::aio::MultiplexedConnection;
@@ -55,7 +55,7 @@ async fn command(url: &str, words: &str) {
 
 /// A write that must fail, within the bound.
 async fn failure(sink: &mut RedisSink, batch: &[Message]) -> StageError {
-    let started = Instant::now();
+    let started = tokio::time::Instant::now();
     let error = sink.write(batch).await.expect_err("the write fails");
     assert!(started.elapsed() < BOUND, "{error} after {:?}", started.elapsed());
     error

@@ -1,6 +1,7 @@
 //! Storing: a transaction a batch, and the row that is refused alone.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, SqliteConnection, raw_sql};
@@ -15,6 +16,8 @@ use crate::sqlite_file::{Failure, Identity, Opening, make_private, quoted, sync_
 
 /// Most rows of one statement.
 const STATEMENT_ROWS: usize = 64;
+/// Longest time that a batch may take beside its waits for a lock: a disk that answers no sooner hangs.
+const DISK_TIMEOUT: Duration = Duration::from_secs(10);
 /// SQLite takes at most this many parameters a statement.
 const MAX_PARAMETERS: usize = 32_766;
 
@@ -62,8 +65,9 @@ impl Store {
         if rows.messages.is_empty() {
             return Ok(Written { refused: rows.refused, ..Written::default() });
         }
-        // The time is that of a lock, and a batch may have to wait for one twice: to begin, and to commit.
-        let outcome = timeout(self.settings.timeout.saturating_mul(2), self.store(&rows, report)).await;
+        // A batch may have to wait for a lock twice: to begin, and to commit.
+        let longest = self.settings.timeout.saturating_mul(2).saturating_add(DISK_TIMEOUT);
+        let outcome = timeout(longest, self.store(&rows, report)).await;
         let late = |_| StageError {
             code: "timeout".into(),
             message: format!("{} did not answer in time", self.settings.file.display()),
