@@ -118,13 +118,13 @@ macro_rules! cipher {
                     nonces: Packed,
                     contexts: Packed,
                     sealed: Packed,
-        ) -> Result<sealing::Opening, Reason> {
-            STEP.with(|step| step.with(|step| step.open(&Key::lent(key), &nonces, &contexts, &sealed))).map(Into::into)
+                ) -> Result<sealing::Opening, Reason> {
+                    STEP.with(|step| step.with(|step| step.open(&Key::lent(key), &nonces, &contexts, &sealed))).map(Into::into)
                 }
             }
 
-            $crate::bindings::lifecycle::export_lifecycle!(Component with_types_in $crate::bindings::lifecycle);
-            $crate::bindings::sealing::export_sealing!(Component with_types_in $crate::bindings::sealing);
+    $crate::bindings::lifecycle::export_lifecycle!(Component with_types_in $crate::bindings::lifecycle);
+    $crate::bindings::sealing::export_sealing!(Component with_types_in $crate::bindings::sealing);
         };
     };
 }

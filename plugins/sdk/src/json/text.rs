@@ -44,7 +44,11 @@ impl<'a> Text<'a> {
     #[must_use]
     #[inline]
     pub fn decoded(&self) -> Cow<'a, str> {
-        if self.escaped { Cow::Owned(self.pieces().fold(String::with_capacity(self.raw.len()), Piece::append)) } else { Cow::Borrowed(self.raw) }
+        if self.escaped {
+            Cow::Owned(self.pieces().fold(String::with_capacity(self.raw.len()), Piece::append))
+        } else {
+            Cow::Borrowed(self.raw)
+        }
     }
 
     /// Length of what it means, in bytes of UTF-8. Does not decode.
