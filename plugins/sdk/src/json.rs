@@ -120,6 +120,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// No value begins here.
+    #[inline]
     pub fn kind(&mut self) -> Result<Kind, Problem> {
         match self.peek() {
             Some(b'"') => Ok(Kind::String),
@@ -137,12 +138,13 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// There is none, or it is not well-formed.
+    #[inline]
     pub fn string(&mut self) -> Result<Text<'a>, Problem> {
         if self.peek() != Some(b'"') {
             return self.fail("expected a string");
         }
         self.at += 1;
-        let text = Text::scan(self.rest()).map_err(|(offset, cause)| self.problem_at(self.at + offset, cause))?;
+        let text = Text::scan(self.text, self.at).map_err(|(at, cause)| self.problem_at(at, cause))?;
         self.at += text.raw().len() + 1;
         Ok(text)
     }
@@ -152,6 +154,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// There is none, it is not well-formed, it is too deep, or `member` says so.
+    #[inline]
     pub fn object(&mut self, mut member: impl FnMut(&mut Self, Text<'a>) -> Result<(), Problem>) -> Result<(), Problem> {
         self.enter(b'{', "expected an object")?;
         if self.peek() != Some(b'}') {
@@ -174,6 +177,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// There is none, it is not well-formed, it is too deep, or `item` says so.
+    #[inline]
     pub fn array(&mut self, mut item: impl FnMut(&mut Self) -> Result<(), Problem>) -> Result<(), Problem> {
         self.enter(b'[', "expected an array")?;
         if self.peek() != Some(b']') {
@@ -229,6 +233,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next byte that is not white space; the scanner stands on it then.
+    #[inline]
     fn peek(&mut self) -> Option<u8> {
         loop {
             match self.byte()? {
@@ -238,10 +243,12 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    #[inline]
     fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8, cause: &'static str) -> Result<(), Problem> {
         if self.peek() != Some(byte) {
             return self.fail(cause);
@@ -250,6 +257,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    #[inline]
     fn enter(&mut self, bracket: u8, cause: &'static str) -> Result<(), Problem> {
         self.expect(bracket, cause)?;
         if self.depth == self.limit {
@@ -259,6 +267,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    #[inline]
     fn leave(&mut self) {
         self.depth -= 1;
         self.at += 1;

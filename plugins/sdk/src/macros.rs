@@ -4,6 +4,7 @@
 ///
 /// The crate is a `cdylib`; the type implements [`Validator`](crate::Validator).
 #[macro_export]
+#[rustfmt::skip] // It breaks the indentation around `with_types_in`.
 macro_rules! validator {
     ($step:ty) => {
         #[cfg(target_arch = "wasm32")]
@@ -43,6 +44,7 @@ macro_rules! validator {
 ///
 /// The crate is a `cdylib`; the type implements [`Transformer`](crate::Transformer).
 #[macro_export]
+#[rustfmt::skip] // It breaks the indentation around `with_types_in`.
 macro_rules! transformer {
     ($step:ty) => {
         #[cfg(target_arch = "wasm32")]
@@ -82,6 +84,7 @@ macro_rules! transformer {
 ///
 /// The crate is a `cdylib`; the type implements [`Cipher`](crate::Cipher).
 #[macro_export]
+#[rustfmt::skip] // It breaks the indentation around `with_types_in`.
 macro_rules! cipher {
     ($step:ty) => {
         #[cfg(target_arch = "wasm32")]

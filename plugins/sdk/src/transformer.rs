@@ -15,7 +15,7 @@ pub enum Outcome {
     Keep,
     /// It goes on with this body.
     Replace(Vec<u8>),
-    /// Each body becomes a message of its own, in this order. The original counts as delivered once all of them are. An empty list
+    /// Each body becomes a message of its own, in this order; the host takes 4,096 of one message at most. The original counts as delivered once all of them are. An empty list
     /// is the same as [`Outcome::Drop`].
     Split(Vec<Vec<u8>>),
     /// Done with on purpose: acknowledged, nothing is sent on.

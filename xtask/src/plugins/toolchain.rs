@@ -161,9 +161,15 @@ fn finished(command: &Command, output: &Output) -> Result<String, Failure> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
-    let last: Vec<&str> = complaint.lines().filter(|line| !line.trim().is_empty()).rev().take(5).collect();
-    let last: Vec<&str> = last.into_iter().rev().collect();
-    Err(Failure::new(format!("`{}` failed ({}): {}", line_of(command), output.status, last.join(" / "))))
+    Err(Failure::new(format!("`{}` failed ({}): {}", line_of(command), output.status, gist(&complaint))))
+}
+
+/// What a command complains of, in one line: its errors; its last lines where none is marked as one.
+fn gist(complaint: &str) -> String {
+    let lines: Vec<&str> = complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let errors: Vec<&str> = lines.iter().copied().filter(|line| line.starts_with("error") || line.starts_with("E: ")).collect();
+    let last = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default();
+    if errors.is_empty() { last.join(" / ") } else { errors.join(" / ") }
 }
 
 fn cannot_start(command: &Command, error: &std::io::Error) -> Failure {
@@ -173,4 +179,17 @@ fn cannot_start(command: &Command, error: &std::io::Error) -> Failure {
 fn line_of(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gist;
+
+    #[test]
+    fn what_a_command_complains_of_is_its_errors_else_its_last_lines() {
+        assert_eq!(gist("info: trying\nerror: no server\n\nstack backtrace:\n 0: main"), "error: no server");
+        assert_eq!(gist("E: Unable to locate package x\n"), "E: Unable to locate package x");
+        assert_eq!(gist("one\ntwo\n\nthree\nfour\n"), "two / three / four");
+        assert_eq!(gist(""), "");
+    }
 }

@@ -1,45 +1,31 @@
-//! A string of a document, measured as it is scanned, decoded only when asked for.
+//! A string of a document: checked when it is scanned, measured and decoded only when asked for.
 
 use std::borrow::Cow;
 
-/// A string of a document. Knows its decoded length without decoding.
+/// A string of a document. Small, and decoded only when asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Text<'a> {
     raw: &'a str,
-    escapes: Escapes,
-}
-
-/// What the escapes of a string come to.
-#[derive(Clone, Copy, Debug, Default)]
-struct Escapes {
-    /// Bytes that they take in the document.
-    raw_bytes: usize,
-    /// Bytes of UTF-8 that they stand for.
-    bytes: usize,
-    /// Characters that they stand for.
-    chars: usize,
-    /// Whether one stands for U+0000.
-    nul: bool,
+    escaped: bool,
 }
 
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGHS: u64 = ONES << 7;
 
 impl<'a> Text<'a> {
-    /// Scans a string from behind its opening quote; the text begins there and need not end with the string. Errors give the
-    /// offset and the cause.
-    pub(super) fn scan(text: &'a str) -> Result<Self, (usize, &'static str)> {
-        let mut at = 0;
-        let mut escapes = Escapes::default();
+    /// Scans a string that begins at byte `start` of the document, behind its opening quote. Errors give the place and the cause.
+    #[inline]
+    pub(super) fn scan(document: &'a str, start: usize) -> Result<Self, (usize, &'static str)> {
+        let bytes = document.as_bytes();
+        let mut at = start;
+        let mut escaped = false;
         loop {
-            let rest = text.as_bytes().get(at..).unwrap_or_default();
-            at += plain(rest);
-            match text.as_bytes().get(at) {
-                Some(b'"') => return Ok(Self { raw: text.get(..at).unwrap_or_default(), escapes }),
+            at += plain(bytes.get(at..).unwrap_or_default());
+            match bytes.get(at) {
+                Some(b'"') => return Ok(Self { raw: document.get(start..at).unwrap_or_default(), escaped }),
                 Some(b'\\') => {
-                    let (length, char) = escape(text.as_bytes().get(at..).unwrap_or_default()).map_err(|cause| (at, cause))?;
-                    escapes.add(length, char);
-                    at += length;
+                    escaped = true;
+                    at += escape(bytes.get(at..).unwrap_or_default()).map_err(|cause| (at, cause))?.0;
                 }
                 Some(_) => return Err((at, "a control character stands in a string")),
                 None => return Err((at, "a string does not end")),
@@ -49,59 +35,101 @@ impl<'a> Text<'a> {
 
     /// The text between the quotes as it stands in the document, escapes and all.
     #[must_use]
+    #[inline]
     pub fn raw(&self) -> &'a str {
         self.raw
     }
 
     /// What the string means.
     #[must_use]
+    #[inline]
     pub fn decoded(&self) -> Cow<'a, str> {
-        if self.escapes.raw_bytes == 0 { Cow::Borrowed(self.raw) } else { Cow::Owned(self.unescape()) }
+        if self.escaped {
+            Cow::Owned(self.pieces().fold(String::with_capacity(self.raw.len()), Piece::append))
+        } else {
+            Cow::Borrowed(self.raw)
+        }
     }
 
-    /// Length of what it means, in bytes of UTF-8.
+    /// Length of what it means, in bytes of UTF-8. Does not decode.
     #[must_use]
+    #[inline]
     pub fn bytes(&self) -> usize {
-        self.raw.len() - self.escapes.raw_bytes + self.escapes.bytes
+        if self.escaped { self.pieces().map(|piece| piece.bytes()).sum() } else { self.raw.len() }
     }
 
-    /// Length of what it means, in characters (Unicode scalar values).
+    /// Length of what it means, in characters (Unicode scalar values). Does not decode.
     #[must_use]
     pub fn chars(&self) -> usize {
-        self.raw.chars().count() - self.escapes.raw_bytes + self.escapes.chars
+        self.pieces().map(|piece| piece.chars()).sum()
     }
 
     /// Whether it holds U+0000, which no database stores as text.
     #[must_use]
+    #[inline]
     pub fn has_nul(&self) -> bool {
-        self.escapes.nul
+        // A bare U+0000 is a control character, and no string holds one of those: only an escape can stand for it.
+        self.escaped && self.pieces().any(|piece| matches!(piece, Piece::Escape('\0')))
     }
 
-    fn unescape(&self) -> String {
-        let mut decoded = String::with_capacity(self.bytes());
-        let mut rest = self.raw;
-        while let Some(at) = rest.find('\\') {
-            let (plain, escaped) = rest.split_at(at);
-            let (length, char) = escape(escaped.as_bytes()).expect("the string was scanned");
-            decoded.push_str(plain);
-            decoded.push(char);
-            rest = escaped.get(length..).unwrap_or_default();
+    fn pieces(&self) -> Pieces<'a> {
+        Pieces(self.raw)
+    }
+}
+
+/// A part of a string: text as it stands, or one escape.
+enum Piece<'a> {
+    Plain(&'a str),
+    Escape(char),
+}
+
+impl Piece<'_> {
+    fn bytes(&self) -> usize {
+        match self {
+            Piece::Plain(text) => text.len(),
+            Piece::Escape(char) => char.len_utf8(),
         }
-        decoded.push_str(rest);
+    }
+
+    fn chars(&self) -> usize {
+        match self {
+            Piece::Plain(text) => text.chars().count(),
+            Piece::Escape(_) => 1,
+        }
+    }
+
+    fn append(mut decoded: String, piece: Self) -> String {
+        match piece {
+            Piece::Plain(text) => decoded.push_str(text),
+            Piece::Escape(char) => decoded.push(char),
+        }
         decoded
     }
 }
 
-impl Escapes {
-    fn add(&mut self, length: usize, char: char) {
-        self.raw_bytes += length;
-        self.bytes += char.len_utf8();
-        self.chars += 1;
-        self.nul |= char == '\0';
+/// The parts of a string that was scanned.
+struct Pieces<'a>(&'a str);
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        let (piece, length) = match self.0.find('\\') {
+            None if self.0.is_empty() => return None,
+            None => (Piece::Plain(self.0), self.0.len()),
+            Some(0) => {
+                let (length, char) = escape(self.0.as_bytes()).expect("the string was scanned");
+                (Piece::Escape(char), length)
+            }
+            Some(at) => (Piece::Plain(self.0.get(..at).unwrap_or_default()), at),
+        };
+        self.0 = self.0.get(length..).unwrap_or_default();
+        Some(piece)
     }
 }
 
 /// How many bytes come before the next quote, backslash or control character. Eight at a time: strings are most of a document.
+#[inline]
 fn plain(bytes: &[u8]) -> usize {
     let mut rest = bytes;
     while let Some((word, behind)) = rest.split_first_chunk::<8>() {
@@ -116,6 +144,7 @@ fn plain(bytes: &[u8]) -> usize {
 }
 
 /// The high bit of each byte that is special; exact up to and including the lowest one.
+#[inline]
 fn special(word: u64) -> u64 {
     let zero = |word: u64| word.wrapping_sub(ONES) & !word;
     let quote = zero(word ^ (ONES * b'"' as u64));
