@@ -1,9 +1,11 @@
 //! What is promised, one noun a file.
 
+mod commands;
 mod fixtures;
 mod flow;
 mod ground;
 mod hostile;
+mod lanes;
 mod postgres;
 mod rabbitmq;
 mod redis;

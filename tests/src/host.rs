@@ -77,10 +77,15 @@ impl Rig {
 
     /// Starts the host without waiting.
     pub(crate) fn launch(&mut self) {
+        self.launch_with(&["run"]);
+    }
+
+    /// Starts the host with these arguments, without waiting.
+    pub(crate) fn launch_with(&mut self, arguments: &[&str]) {
         self.pipeline.write(self.folder.path()).unwrap();
         let arguments = Arguments {
             program: program(),
-            arguments: vec!["run".to_owned()],
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             folder: self.folder.path().to_owned(),
             variables: Vec::new(),
             admin_port: self.pipeline.admin_port,

@@ -1,5 +1,6 @@
 //! Files to plans, and plans to generations, with every problem pointed at in its file.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +35,18 @@ pub(super) struct Ready {
 impl Files {
     /// Loads every file; the first that is wrong ends it. Warnings go to standard error.
     pub(super) fn load(&self) -> Result<Vec<Loaded>, Failure> {
-        self.files.iter().map(|file| self.load_one(file).inspect(warn).map_err(|problems| refuse(&problems))).collect()
+        let load = |file| self.load_one(file).inspect(warn).map_err(|problems| refuse(&problems));
+        let loaded: Vec<Loaded> = self.files.iter().map(|file| load(file)).collect::<Result<_, _>>()?;
+        let mut names = BTreeSet::new();
+        match loaded.iter().find(|loaded| !names.insert(Arc::clone(&loaded.plan.name))) {
+            None => Ok(loaded),
+            Some(Loaded { plan, .. }) => {
+                let (file, name) = (plan.file.display(), &plan.name);
+                Err(Failure::Config(format!(
+                    "{file}: another file's pipeline is called `{name}` too; give each its own `pipeline.name`"
+                )))
+            }
+        }
     }
 
     /// Loads one file.

@@ -62,6 +62,9 @@ pub enum BuildProblem {
     NotOriginal,
 }
 
+/// What the plugin aes-256-cbc calls itself with `authenticate = false`.
+const ORIGINAL_CIPHER: &str = "aes-256-cbc-bare";
+
 /// Components that are loaded already, by file.
 type Shelf = BTreeMap<PathBuf, Component>;
 
@@ -162,21 +165,20 @@ impl Builder<'_> {
         match (ready, &step.seal) {
             (plugin::Step::Validator(validator), None) => Ok(Work::Validate(validator)),
             (plugin::Step::Transformer(transformer), None) => Ok(Work::Transform(transformer)),
-            (plugin::Step::Cipher(cipher), Some(seal)) => self.sealer(cipher, seal, step),
+            (plugin::Step::Cipher(cipher), Some(seal)) => self.sealer(cipher, seal),
             (plugin::Step::Cipher(_), None) => Err(BuildProblem::NotTold),
             (plugin::Step::Validator(_), Some(_)) => Err(BuildProblem::NoCipher("validator")),
             (plugin::Step::Transformer(_), Some(_)) => Err(BuildProblem::NoCipher("transformer")),
         }
     }
 
-    fn sealer(&mut self, cipher: Cipher, seal: &SealPlan, step: &StepPlan) -> Result<Work, BuildProblem> {
+    fn sealer(&mut self, cipher: Cipher, seal: &SealPlan) -> Result<Work, BuildProblem> {
         // A ring that did not load has its own error already; the plan names no unknown ring.
         let ring = self.rings.get(&seal.key_ring).ok_or(BuildProblem::NotTold)?;
         ring.check_length(cipher.parameters().key_bytes).map_err(BuildProblem::Keys)?;
-        let bare = step.settings.get("authenticate") == Some(&serde_json::Value::Bool(false));
-        let original = cipher.parameters().cipher == "aes-256-cbc" && bare && ring.active().iv.is_some();
-        // The other way round as well: a bare cipher must not write a form that promises authentication.
-        if (seal.format == SealFormat::Original) != (original && bare) || (bare && seal.format == SealFormat::Tg1) {
+        // The one cipher whose items carry no tag, and the one form that has no room for one: neither goes with anything else.
+        let bare = cipher.parameters().cipher == ORIGINAL_CIPHER;
+        if bare != (seal.format == SealFormat::Original) || (bare && ring.active().iv.is_none()) {
             return Err(BuildProblem::NotOriginal);
         }
         if !bare {

@@ -1,6 +1,6 @@
 //! Opening what was sealed: the way back, for a person who may read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -93,18 +93,24 @@ impl Opener {
         answers
     }
 
+    /// Nothing in the original's form says which ring it belongs to: a value that several open differently is not guessed at.
     fn open_original(&self, value: &str) -> Result<String, OpenError> {
-        let keys = || self.rings.iter().flat_map(|ring| ring.iter()).filter(|key| key.iv.is_some());
-        if keys().next().is_none() {
-            let text = "it is not of the form `tg1.…`, and no key ring has a key with an `iv` for values of the original";
-            return Err(OpenError::Form(text.to_owned()));
+        let rings = self.rings.iter().filter(|ring| ring.iter().any(|key| key.iv.is_some()));
+        let (mut opened, mut cause) =
+            (BTreeSet::new(), "no key ring has a key with an `iv` for values of the original".to_owned());
+        for ring in rings {
+            match keys::original::open_with_ring(value, ring) {
+                Ok((plain, _)) => drop(opened.insert(plain)),
+                Err(error) => cause = error.to_string(),
+            }
         }
-        let opened = keys().find_map(|key| keys::original::open(value, key).ok());
-        opened.and_then(|plain| String::from_utf8(plain).ok()).ok_or_else(|| {
-            OpenError::Form(
-                "it is not of the form `tg1.…`, and opens under no key with an `iv` as a value of the original".to_owned(),
-            )
-        })
+        let form =
+            |cause: &str| OpenError::Form(format!("it is not of the form `tg1.…`, and as a value of the original: {cause}"));
+        match (opened.len(), opened.pop_first()) {
+            (0, _) | (_, None) => Err(form(&cause)),
+            (1, Some(plain)) => String::from_utf8(plain).map_err(|_| OpenError::NotText),
+            (_, Some(_)) => Err(form("keys of several rings open it to different texts")),
+        }
     }
 }
 
