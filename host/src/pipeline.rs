@@ -86,6 +86,11 @@ impl Pipeline {
     pub fn new(plan: Plan, generation: Generation, telemetry: Telemetry) -> Self {
         let ledger = Arc::new(Ledger::default());
         plan.sinks.iter().for_each(|sink| ledger.open_lane(&sink.name));
+        // Before anybody can ask: a pipeline whose stages are not known yet must not look ready.
+        telemetry.set_health(stages::source_name(&plan.source), Health::Starting);
+        for sink in &plan.sinks {
+            telemetry.set_health(&format!("sinks.{}", sink.name), Health::Starting);
+        }
         Self { plan: Arc::new(plan), ledger, telemetry, current: watch::Sender::new(Arc::new(generation)) }
     }
 
@@ -160,7 +165,6 @@ impl Works<'_> {
             linger: plan.batch.linger,
             drain_timeout: plan.drain_timeout,
         };
-        self.pipeline.telemetry.set_health(stage.name, Health::Starting);
         let (tell, left) = oneshot::channel();
         let source = stage.source;
         tasks.spawn("source", async move {
@@ -182,7 +186,6 @@ impl Works<'_> {
     ) {
         let (pipeline, stage) = (self.pipeline, format!("sinks.{}", sink.name));
         let parking = || Parking::new(Arc::clone(&sink.name), office.clone(), pipeline.current.subscribe(), RECOVERY_MESSAGES);
-        pipeline.telemetry.set_health(&stage, Health::Starting);
         let lane = Lane {
             writer: Writer {
                 stage: stage.as_str().into(),

@@ -3,16 +3,15 @@
 use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread;
 
-use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tidegate_harness::postgres::Durability;
 use tidegate_harness::servers::Servers;
 
+use crate::host::command;
 use crate::names::unique;
 
 /// All three, shared by all tests of this program: a test that stops or kills a server starts one of its own
@@ -35,11 +34,6 @@ pub(crate) fn redis_url() -> String {
 /// Address of a database that databases may be made from.
 pub(crate) fn database_url() -> String {
     shared().database_url()
-}
-
-/// The folder of the workspace.
-pub(crate) fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 /// The address of a database of one's own. Dropping it drops the database.
@@ -65,11 +59,10 @@ impl fmt::Display for Database {
 }
 
 impl Database {
-    /// Brings it to the document's schema.
-    pub(crate) async fn migrate(&self) {
-        let pool = self.pool().await;
-        Migrator::new(workspace().join("migrations")).await.unwrap().run(&pool).await.unwrap();
-        pool.close().await;
+    /// Brings it to the document's schema, as an operator does.
+    pub(crate) fn migrate(&self) {
+        let output = command(&std::env::temp_dir(), &["migrate", "--database", &self.url], b"");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Connections to it.
@@ -98,7 +91,7 @@ pub(crate) async fn fresh_database_on(server: &str) -> Database {
 /// A database of one's own at the document's schema.
 pub(crate) async fn migrated_database() -> Database {
     let database = fresh_database().await;
-    database.migrate().await;
+    database.migrate();
     database
 }
 

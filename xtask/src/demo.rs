@@ -114,20 +114,23 @@ impl Demo {
     fn show_rows(&self) -> Result<()> {
         say("\n4. stored in data/messages.db, the content sealed; what `tidegate open` makes of it with the key ring");
         let files = sealed::database(&self.folder.join("data"))?;
+        let opened = self.open(sealed::candidates(&files))?;
         for Sample { content, .. } in samples::delivered() {
             expect(!sealed::holds(&files, content), &format!("\"{content}\" lies in the database in clear"))?;
-            let value = sealed::candidates(&files, content.len())
-                .into_iter()
-                .find(|value| self.opens_to(value, content).unwrap_or(false));
-            let value = value.ok_or_else(|| Failure::new(format!("no stored value opens to \"{content}\"")))?;
-            say(&format!("   {}\n      opens to: {content}", shortened(&value)));
+            let found = opened.iter().find(|(_, plain)| plain == content);
+            let (value, _) = found.ok_or_else(|| Failure::new(format!("no stored value opens to \"{content}\"")))?;
+            say(&format!("   {}\n      opens to: {content}", shortened(value)));
         }
         Ok(())
     }
 
-    fn opens_to(&self, value: &str, content: &str) -> Result<bool> {
-        let output = host::run(&self.program, &self.folder, &["open", "--profile", "embedded"], &[], value.as_bytes())?;
-        Ok(output.status.success() && String::from_utf8_lossy(&output.stdout).trim_end_matches('\n') == content)
+    /// Those of the values that open, with their plaintext.
+    fn open(&self, values: Vec<String>) -> Result<Vec<(String, String)>> {
+        let arguments = ["open", "--json", "--profile", "embedded"];
+        let output = host::run(&self.program, &self.folder, &arguments, &[], values.join("\n").as_bytes())?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let plain = text.lines().map(|line| serde_json::from_str::<Option<String>>(line).ok().flatten());
+        Ok(values.into_iter().zip(plain).filter_map(|(value, plain)| Some((value, plain?))).collect())
     }
 
     fn show_ledger(&self) -> Result<()> {

@@ -12,6 +12,8 @@ use std::{env, fs, io};
 
 use toolchain::Toolchain;
 
+use crate::workspace;
+
 /// What plugins are compiled for. It has no imports of its own: what a component asks for is what its plugin calls.
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -108,6 +110,7 @@ fn compile(root: &Path, target_dir: &Path, toolchain: &Toolchain, names: &[Strin
     }
     cargo.env("CARGO_TARGET_DIR", target_dir).env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "wasm-component-ld");
     cargo.env("CARGO_ENCODED_RUSTFLAGS", rustflags(root)).env_remove("RUSTFLAGS");
+    workspace::forget_package(&mut cargo);
     toolchain.apply(&mut cargo)?;
     let status = cargo.stdin(Stdio::null()).status().map_err(|error| Failure::new(format!("cannot start cargo: {error}")))?;
     if status.success() { Ok(()) } else { Err(Failure::new("the plugins do not compile: see cargo's errors above")) }

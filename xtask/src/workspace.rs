@@ -33,10 +33,22 @@ pub(crate) fn build_host() -> Result<PathBuf> {
     Ok(target().join("debug/tidegate"))
 }
 
+/// Takes away what `cargo run` told this program about its package: build scripts watch these variables, and a cargo that inherits them
+/// compiles half of the world again, each time that it is called the other way.
+pub(crate) fn forget_package(command: &mut Command) {
+    let told = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "CARGO_BIN_NAME";
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(told) {
+            command.env_remove(name);
+        }
+    }
+}
+
 /// Runs cargo in the workspace, its output shown.
 pub(crate) fn cargo(arguments: &[&str]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
+    forget_package(&mut command);
     command.args(arguments);
     run(&mut command)
 }

@@ -14,8 +14,6 @@ use crate::telemetry::Telemetry;
 
 /// A source and the side queues that it keeps.
 pub(super) struct SourceStage {
-    /// `source.KIND`.
-    pub(super) name: &'static str,
     /// The source.
     pub(super) source: Box<dyn Source>,
     /// Its side queues.
@@ -24,24 +22,32 @@ pub(super) struct SourceStage {
     pub(super) prefetch: usize,
 }
 
+/// The source's stage: `source.KIND`.
+#[must_use]
+pub(super) fn source_name(plan: &SourcePlan) -> &'static str {
+    match plan {
+        SourcePlan::RabbitMq(_) => "source.rabbitmq",
+        SourcePlan::Http(_) => "source.http",
+    }
+}
+
 /// Opens the source. A broker is not contacted yet; a journal is.
 ///
 /// # Errors
 /// Fails when the journal cannot be opened.
 pub(super) async fn open_source(plan: &SourcePlan) -> Result<SourceStage, StageError> {
+    let name = source_name(plan);
     match plan {
         SourcePlan::RabbitMq(settings) => {
-            let name = "source.rabbitmq";
             let mailbox = Arc::new(rabbitmq::Mailbox::new(settings.clone(), name));
             let source = Box::new(rabbitmq::Source::new(settings.clone(), name));
-            Ok(SourceStage { name, source, mailbox, prefetch: settings.prefetch.into() })
+            Ok(SourceStage { source, mailbox, prefetch: settings.prefetch.into() })
         }
         SourcePlan::Http(settings) => {
-            let name = "source.http";
             let journal = Journal::open(&settings.journal, &settings.queue).await?;
             let mailbox = Arc::new(journal::Mailbox::new(journal.clone()));
             let source = Box::new(http::HttpSource::new(settings.clone(), journal, name));
-            Ok(SourceStage { name, source, mailbox, prefetch: settings.prefetch.into() })
+            Ok(SourceStage { source, mailbox, prefetch: settings.prefetch.into() })
         }
     }
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use tidegate_harness::Result;
 use tidegate_harness::failure::While;
 
-/// Bytes that AES-256-GCM adds: nonce and tag.
-const NONCE_AND_TAG: usize = 12 + 16;
+/// Longest value that is looked for.
+const LONGEST: usize = 400;
 
 /// The bytes of `messages.db` and its log.
 pub(super) fn database(folder: &Path) -> Result<Vec<u8>> {
@@ -22,22 +22,21 @@ pub(super) fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// Every `tg1.…` value that is as long as this much content makes it: the next column follows without a gap, so the length has to be known.
-pub(super) fn candidates(bytes: &[u8], content_bytes: usize) -> Vec<String> {
-    let payload = ((content_bytes + NONCE_AND_TAG) * 4).div_ceil(3);
+/// Everything that may be a `tg1.…` value. A row's next column follows without a gap, so where a value ends shows only when it is opened.
+pub(super) fn candidates(bytes: &[u8]) -> Vec<String> {
     let starts = bytes.windows(4).enumerate().filter(|(_, window)| window == b"tg1.").map(|(start, _)| start);
-    let mut values: Vec<String> = starts.filter_map(|start| value(bytes.get(start..)?, payload)).collect();
+    let mut values: Vec<String> = starts.filter_map(|start| bytes.get(start..)).flat_map(prefixes).collect();
     values.sort();
     values.dedup();
     values
 }
 
-/// `tg1.<cipher>.<key id>.` and as many characters.
-fn value(bytes: &[u8], payload: usize) -> Option<String> {
-    let head = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'.').nth(2)?.0 + 1;
-    let text = std::str::from_utf8(bytes.get(..head + payload)?).ok()?;
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    text.chars().all(is_plain).then(|| text.to_owned())
+/// Each beginning of a text that has the three dots of a value and something behind them.
+fn prefixes(bytes: &[u8]) -> Vec<String> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let text: String = bytes.iter().take(LONGEST).take_while(|byte| is_plain(byte)).map(|byte| char::from(*byte)).collect();
+    let Some((last_dot, _)) = text.match_indices('.').nth(2) else { return Vec::new() };
+    (last_dot + 2..=text.len()).filter_map(|end| text.get(..end).map(str::to_owned)).collect()
 }
 
 #[cfg(test)]
@@ -48,8 +47,12 @@ mod tests {
     fn a_value_is_found_between_other_columns() {
         let sealed = format!("tg1.aes-256-gcm.k1.{}", "A".repeat(40));
         let bytes = [b"\x00\xffabc".as_slice(), sealed.as_bytes(), b"2026-01-01", sealed.as_bytes(), b"\x00"].concat();
-        assert_eq!(candidates(&bytes, 2), [sealed]);
-        assert_eq!(candidates(&bytes, 2000), [""; 0]);
+        assert!(candidates(&bytes).contains(&sealed));
         assert!(holds(&bytes, "2026") && !holds(&bytes, "2027"));
+    }
+
+    #[test]
+    fn what_has_no_three_dots_is_no_value() {
+        assert_eq!(candidates(b"tg1.a.b tg1.a.b. tg1."), [""; 0]);
     }
 }

@@ -60,7 +60,7 @@ struct Figures {
 /// Runs everything and prints it.
 pub(crate) async fn run(settings: Settings) -> Result<()> {
     let servers = Servers::start(Durability::Fsync)?;
-    let mut ends = Ends::open(&servers, &settings.workspace).await?;
+    let mut ends = Ends::open(&servers, &settings.host, &settings.workspace).await?;
     say(&format!("{} messages of {BODY_BYTES} bytes a leg, {} rounds\n", settings.messages, settings.rounds));
     let mut table =
         vec!["| queue | pipeline | msg/s | CPU µs/message | peak MB |".to_owned(), "| --- | --- | --- | --- | --- |".to_owned()];

@@ -5,12 +5,12 @@ use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
-use sqlx::migrate::Migrator;
 use sqlx::{Connection, PgConnection};
 use std::path::Path;
-use tidegate_harness::Result;
 use tidegate_harness::failure::While;
+use tidegate_harness::host;
 use tidegate_harness::servers::Servers;
+use tidegate_harness::{Failure, Result};
 
 use crate::load;
 use crate::native::Settings;
@@ -27,7 +27,7 @@ pub(crate) struct Ends {
 
 impl Ends {
     /// Connects, and makes the database.
-    pub(crate) async fn open(servers: &Servers, workspace: &Path) -> Result<Self> {
+    pub(crate) async fn open(servers: &Servers, program: &Path, workspace: &Path) -> Result<Self> {
         let (amqp_url, redis_url, server_url) = (servers.amqp_url(), servers.redis_url(), servers.database_url());
         let mut server = PgConnection::connect(&server_url).await.doing("connecting to PostgreSQL")?;
         for statement in ["DROP DATABASE IF EXISTS tidegate_bench WITH (FORCE)", "CREATE DATABASE tidegate_bench"] {
@@ -35,9 +35,11 @@ impl Ends {
         }
         let base = server_url.rsplit_once('/').map_or(server_url.as_str(), |(base, _)| base);
         let database_url = format!("{base}/tidegate_bench");
-        let mut database = PgConnection::connect(&database_url).await.doing("connecting to PostgreSQL")?;
-        let migrations = Migrator::new(workspace.join("migrations")).await.doing("reading the migrations")?;
-        migrations.run(&mut database).await.doing("running the migrations")?;
+        let database = PgConnection::connect(&database_url).await.doing("connecting to PostgreSQL")?;
+        let migrated = host::run(program, workspace, &["migrate", "--database", &database_url], &[], b"")?;
+        if !migrated.status.success() {
+            return Err(Failure::new(String::from_utf8_lossy(&migrated.stderr)));
+        }
         let channel = load::channel(&amqp_url).await?;
         let client = redis::Client::open(redis_url.as_str()).doing("reading the address of Redis")?;
         let redis = client.get_multiplexed_async_connection().await.doing("connecting to Redis")?;
