@@ -1,5 +1,6 @@
 //! What is promised, one noun a file.
 
+mod embedded;
 mod fixtures;
 mod flow;
 mod ground;
