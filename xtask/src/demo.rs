@@ -6,13 +6,13 @@ mod sealed;
 use std::fs;
 use std::io::{IsTerminal, stdin, stdout};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_harness::failure::While;
 use tidegate_harness::host::{self, Arguments, Host};
-use tidegate_harness::pipeline::quoted;
+use tidegate_harness::pipeline::{Ports, embedded};
 use tidegate_harness::programs::say;
 use tidegate_harness::service::free_port;
 use tidegate_harness::{Failure, Result, http};
@@ -30,14 +30,6 @@ struct Demo {
     folder: PathBuf,
     ports: Ports,
     host: Host,
-}
-
-/// Where its parts listen, on the loopback interface.
-#[derive(Clone, Copy)]
-struct Ports {
-    admin: u16,
-    http: u16,
-    live: u16,
 }
 
 /// Shows and checks everything; stays up until Ctrl-C on a terminal.
@@ -68,7 +60,7 @@ impl Demo {
         fs::create_dir_all(&folder).doing(format!("making {}", folder.display()))?;
         let file = folder.join("pipeline.toml");
         let shipped = fs::read_to_string(workspace::root().join("pipeline.toml")).doing("reading pipeline.toml")?;
-        fs::write(&file, aimed(&shipped, &components, ports)?).doing(format!("writing {}", file.display()))?;
+        fs::write(&file, embedded(&shipped, &components, ports)?).doing(format!("writing {}", file.display()))?;
         say("\n1. starting the shipped pipeline with its profile `embedded`");
         let host = Host::start(Arguments {
             program: program.clone(),
@@ -179,24 +171,6 @@ impl Demo {
     }
 }
 
-/// The shipped file with its own ports, and the components where this build has them.
-fn aimed(shipped: &str, components: &Path, ports: Ports) -> Result<String> {
-    let changes = [
-        (
-            "plugin = \"target/plugins/",
-            format!("plugin = {}", quoted(&format!("{}/", components.display())).trim_end_matches('"')),
-        ),
-        ("listen = \"127.0.0.1:9610\"", format!("listen = \"127.0.0.1:{}\"", ports.http)),
-        ("listen = \"127.0.0.1:9620\"", format!("listen = \"127.0.0.1:{}\"", ports.live)),
-    ];
-    let mut text = shipped.to_owned();
-    for (there, instead) in changes {
-        expect(text.contains(there), &format!("pipeline.toml does not say `{there}` any more"))?;
-        text = text.replace(there, &instead);
-    }
-    Ok(format!("{text}\n[admin]\nlisten = \"127.0.0.1:{}\"\n", ports.admin))
-}
-
 /// The default port, or a free one where somebody has it.
 fn port(default: u16) -> Result<u16> {
     if TcpListener::bind((Ipv4Addr::LOCALHOST, default)).is_ok() { Ok(default) } else { free_port() }
@@ -217,23 +191,4 @@ fn shown(number: Option<u64>) -> String {
 fn shortened(text: &str) -> String {
     let short: String = text.chars().take(100).collect();
     if short.len() < text.len() { format!("{short}…") } else { short }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_shipped_file_can_be_aimed() {
-        let shipped = fs::read_to_string(workspace::root().join("pipeline.toml")).unwrap();
-        let text = aimed(&shipped, Path::new("/built"), Ports { admin: 1, http: 2, live: 3 }).unwrap();
-        for line in [
-            "plugin = \"/built/aes-256-gcm.wasm\"",
-            "listen = \"127.0.0.1:1\"",
-            "listen = \"127.0.0.1:2\"",
-            "listen = \"127.0.0.1:3\"",
-        ] {
-            assert!(text.contains(line), "{line}");
-        }
-    }
 }

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::Result;
 use crate::failure::While;
 use crate::service::free_port;
+use crate::{Failure, Result};
 
 /// The column of `messages` that holds the message id.
 pub const ID_COLUMN: &str = "source_message_id";
@@ -78,6 +78,37 @@ impl Pipeline {
         fs::write(&file, self.text()).doing(format!("writing {}", file.display()))?;
         Ok(file)
     }
+}
+
+/// Where the parts of the embedded profile listen, on the loopback interface.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// The admin HTTP.
+    pub admin: u16,
+    /// The source.
+    pub http: u16,
+    /// The live view.
+    pub live: u16,
+}
+
+/// The shipped file itself, with other ports in its profile `embedded`, and the components where this build has them.
+///
+/// # Errors
+/// Fails when the file does not say any more what has to be changed.
+pub fn embedded(shipped: &str, components: &Path, ports: Ports) -> Result<String> {
+    let changes = [
+        ("plugin = \"target/plugins/", format!("plugin = \"{}/", components.display())),
+        ("listen = \"127.0.0.1:9610\"", format!("listen = \"127.0.0.1:{}\"", ports.http)),
+        ("listen = \"127.0.0.1:9620\"", format!("listen = \"127.0.0.1:{}\"", ports.live)),
+    ];
+    let mut text = shipped.to_owned();
+    for (there, instead) in changes {
+        if !text.contains(there) {
+            return Err(Failure::new(format!("pipeline.toml does not say `{there}` any more")));
+        }
+        text = text.replace(there, &instead);
+    }
+    Ok(format!("{text}\n[admin]\nlisten = \"127.0.0.1:{}\"\n", ports.admin))
 }
 
 /// `[source.rabbitmq]`.

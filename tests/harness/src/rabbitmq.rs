@@ -75,7 +75,8 @@ impl RabbitMq {
         Err(Failure::new(format!("rabbitmqctl {} ended with {}: {out}{err}", arguments.join(" "), output.status)))
     }
 
-    /// How many messages of a queue are ready, and how many are out with consumers and not acknowledged.
+    /// How many messages of a queue are ready, and how many are out with consumers and not acknowledged. Of a quorum queue these numbers
+    /// may be some seconds old.
     ///
     /// # Errors
     /// Fails when there is no such queue, or `rabbitmqctl` fails.

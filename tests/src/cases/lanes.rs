@@ -28,7 +28,7 @@ async fn with_saboteur(on_error: &str) -> Rig {
 async fn rows_wait_for_a_database_that_is_down_and_are_stored_in_order_while_the_broadcast_goes_on() {
     let mut server = Postgres::start(Durability::NoFsync).unwrap();
     let database = fresh_database_on(&server.url()).await;
-    database.migrate().await;
+    database.migrate();
     let mut rig = Rig::shipped().await;
     let shared = rig.pipeline.sinks.find("[sinks.history]").unwrap();
     rig.pipeline.sinks.truncate(shared);
