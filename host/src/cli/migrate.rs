@@ -73,7 +73,9 @@ pub enum MigrateFailure {
         server: String,
     },
     /// Others hold the tables.
-    #[error("others hold the tables, or migrate too, for longer than 30 s; try again when it is quieter, it goes on where it stopped")]
+    #[error(
+        "others hold the tables, or migrate too, for longer than 30 s; try again when it is quieter, it goes on where it stopped"
+    )]
     Busy,
     /// A newer host was here.
     #[error("the database has migration {0}, which this version of tidegate does not know: a newer one was here, so use that")]
