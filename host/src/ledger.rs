@@ -70,7 +70,8 @@ pub struct Balance {
     pub in_flight: u64,
     /// Per lane, messages by outcome.
     pub lanes: BTreeMap<String, LaneBalance>,
-    /// Whether the numbers add up as far as they can at this moment.
+    /// Whether the numbers add up as far as they can at this moment: no lane has answered more than it was given, and with
+    /// nothing in flight none owes an answer. Lanes may still hold messages that a lost connection has returned.
     pub balanced: bool,
 }
 
@@ -133,15 +134,32 @@ impl Ledger {
         let received = self.received.load(Ordering::Relaxed);
         let answered = acked + returned;
         let in_flight = received.saturating_sub(answered);
-        let balanced = answered <= received && lanes.values().all(|lane| lane.balances(received, in_flight));
+        let balanced = answered <= received && lanes.values().all(|lane| lane.balances(received, in_flight + returned));
         Balance { received, acked, returned, in_flight, lanes, balanced }
     }
 }
 
+impl Balance {
+    /// Whether the books can be closed: nothing is in flight, and every lane has answered for all that it was given. True after a
+    /// stop, when nobody holds a delivery any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.balanced && self.in_flight == 0 && self.lanes.values().all(|lane| lane.answered() == lane.due(self.received))
+    }
+}
+
 impl LaneBalance {
-    fn balances(&self, received: u64, in_flight: u64) -> bool {
-        let (answered, due) = (self.outcomes.values().sum::<u64>(), received + self.split);
-        if in_flight == 0 { answered == due } else { answered <= due }
+    fn answered(&self) -> u64 {
+        self.outcomes.values().sum()
+    }
+
+    fn due(&self, received: u64) -> u64 {
+        received + self.split
+    }
+
+    fn balances(&self, received: u64, unanswered: u64) -> bool {
+        let (answered, due) = (self.answered(), self.due(received));
+        if unanswered == 0 { answered == due } else { answered <= due }
     }
 }
 
@@ -160,5 +178,35 @@ impl Column {
     fn read(&self) -> LaneBalance {
         let count = |outcome: &Outcome| (outcome.name(), self.cell(*outcome).load(Ordering::Relaxed));
         LaneBalance { outcomes: Outcome::ALL.iter().map(count).collect(), split: self.split.load(Ordering::Relaxed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_lost_connection_returned_may_still_be_in_a_lane_until_the_books_are_closed() {
+        let ledger = Ledger::default();
+        ledger.open_lane("history");
+        ledger.receive(2);
+        ledger.give_back(2);
+        let balance = ledger.balance();
+        assert!(balance.balanced && !balance.is_closed(), "{balance:?}");
+        ledger.answer(Some("history"), Outcome::Abandoned, 2);
+        assert!(ledger.balance().is_closed());
+    }
+
+    #[test]
+    fn a_lane_that_answers_too_much_or_too_little_is_seen() {
+        let ledger = Ledger::default();
+        ledger.open_lane("history");
+        ledger.receive(1);
+        ledger.acknowledge(1);
+        assert!(!ledger.balance().balanced, "one answer is missing");
+        ledger.answer(None, Outcome::Delivered, 1);
+        assert!(ledger.balance().is_closed());
+        ledger.answer(None, Outcome::Delivered, 1);
+        assert!(!ledger.balance().balanced, "one answer is too much");
     }
 }

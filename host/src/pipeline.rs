@@ -135,6 +135,7 @@ impl Works<'_> {
             desk,
             halt: self.halt.clone(),
             workers: plan.workers,
+            max_messages: plan.batch.max_messages,
             stop: self.abort.clone(),
         };
         let lanes = plan.sinks.iter().map(|sink| {
@@ -195,6 +196,7 @@ impl Works<'_> {
             },
             on_failure: sink.on_failure,
             parking: matches!(sink.on_failure, OnFailure::Park(_)).then(parking),
+            max_messages: pipeline.plan.batch.max_messages,
             desk: carrier.desk.clone(),
             stop: self.abort.clone(),
         };
@@ -233,7 +235,7 @@ impl Works<'_> {
 
     fn tell(&self) {
         let balance = self.pipeline.ledger.balance();
-        if balance.balanced {
+        if balance.is_closed() {
             info!(
                 received = balance.received,
                 acked = balance.acked,

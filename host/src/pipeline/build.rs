@@ -97,7 +97,11 @@ pub fn build(plan: &Plan, number: u64, engine: &Engine, telemetry: &Telemetry) -
         through: Chain::new(chain(&plan.through), plan.message_id.as_ref()),
         lanes: plan.sinks.iter().map(lane).collect(),
         plugins: builder.reports,
-        opener: Opener { ciphers: builder.ciphers, rings: builder.rings.into_values().collect() },
+        opener: Opener {
+            ciphers: builder.ciphers,
+            rings: builder.rings.into_values().collect(),
+            fields: plan.steps.values().filter_map(|step| Some(step.seal.as_ref()?.field.clone())).collect(),
+        },
     })
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Carrier {
     pub(super) halt: Halt,
     /// Batches that are in the steps at one time.
     pub(super) workers: usize,
+    /// Most messages of a batch, before one more source batch is joined to it.
+    pub(super) max_messages: usize,
     /// Ends pauses that steps asked for.
     pub(super) stop: Stop,
 }
@@ -49,7 +51,7 @@ impl Carrier {
             let stepped = tokio::select! {
                 biased;
                 Some(stepped) = inside.next() => stepped,
-                batch = batches.recv(), if inside.len() < self.workers => match batch {
+                batch = next_batch(&mut batches, self.max_messages), if inside.len() < self.workers => match batch {
                     Some(batch) => {
                         inside.push_back(self.step(batch));
                         continue;
@@ -91,6 +93,17 @@ impl Carrier {
         delivery::settle(dropped, ledger::Outcome::Dropped);
         hand_in(&self.desk, refused).await;
     }
+}
+
+/// The next batch, joined with what waits behind it: a source that is faster than the steps gives many small ones, and every batch
+/// costs the same call, statement and wake-up whatever its size. Dropping the future loses nothing.
+async fn next_batch(batches: &mut mpsc::Receiver<Vec<Delivery>>, max_messages: usize) -> Option<Vec<Delivery>> {
+    let mut batch = batches.recv().await?;
+    while batch.len() < max_messages {
+        let Ok(more) = batches.try_recv() else { break };
+        batch.extend(more);
+    }
+    Some(batch)
 }
 
 impl Outcome {

@@ -31,6 +31,8 @@ pub(super) struct Lane {
     pub(super) on_failure: OnFailure,
     /// Present where a failure means parking.
     pub(super) parking: Option<Parking>,
+    /// Most messages of a write, before one more batch is joined to it.
+    pub(super) max_messages: usize,
     /// Where refused deliveries go.
     pub(super) desk: Desk,
     /// Ends every wait.
@@ -71,14 +73,14 @@ impl Lane {
                 // Before the next batch: else a steady stream would only ever be parked, and nothing stored.
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.recover().await,
                 batch = batches.recv() => match batch {
-                    Some(batch) => self.take(batch).await,
+                    Some(batch) => self.take(batch, &mut batches).await,
                     None => return,
                 },
                 () = sleep(PROOF), if !self.writer.up => self.prove().await,
             }
             // One batch a turn, or what is parked would go out while the window stands full.
             if let Ok(batch) = batches.try_recv() {
-                self.take(batch).await;
+                self.take(batch, &mut batches).await;
             }
         }
     }
@@ -102,7 +104,13 @@ impl Lane {
         true
     }
 
-    async fn take(&mut self, stepped: Stepped) {
+    /// Takes a batch, joined with what waits behind it.
+    async fn take(&mut self, mut stepped: Stepped, batches: &mut mpsc::Receiver<Stepped>) {
+        while stepped.deliveries.len() < self.max_messages {
+            let Ok(more) = batches.try_recv() else { break };
+            stepped.deliveries.extend(more.deliveries);
+            stepped.generation = more.generation;
+        }
         let (messages, duties) = stepped.deliveries.into_iter().map(Delivery::into_parts).unzip();
         let batch = Batch { messages, duties, generation: stepped.generation };
         if self.parking.as_ref().is_some_and(Parking::is_parked) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::keys::{self, Key, KeyRing, Sealed};
+use crate::message::{MessageId, Pointer};
 use crate::plugin::{Cipher, Failure, Packed};
 
 /// The ciphers and key rings of a generation.
@@ -15,6 +16,8 @@ pub struct Opener {
     pub ciphers: BTreeMap<String, Cipher>,
     /// Every ring of the pipeline.
     pub rings: Vec<Arc<KeyRing>>,
+    /// Every field that a step of the pipeline seals.
+    pub fields: Vec<Pointer>,
 }
 
 /// Why a stored value does not open. Never holds content.
@@ -45,6 +48,13 @@ pub enum OpenError {
 }
 
 impl Opener {
+    /// Whether a value says that it was sealed for this message; opening it proves that it says so truly. A value that is not in the
+    /// sealed form is bound to nothing.
+    #[must_use]
+    pub fn is_bound_to(&self, value: &str, id: Option<&MessageId>) -> bool {
+        Sealed::parse(value).is_ok_and(|sealed| self.fields.iter().any(|field| sealed.is_bound_to(id, field)))
+    }
+
     /// Opens stored values, in order. Blocking.
     #[must_use]
     pub fn open(&self, values: &[String]) -> Vec<Result<String, OpenError>> {

@@ -86,6 +86,24 @@ async fn values_of_the_original_open_line_by_line_and_what_does_not_open_keeps_i
 }
 
 #[tokio::test]
+async fn a_value_that_was_moved_to_another_row_does_not_open_where_ids_are_given() {
+    let mut rig = Rig::shipped().await;
+    let body = |id: &str| {
+        format!(r#"{{"id":"u","sub_id":"s","publisher_information":{{"message_id":"{id}"}},"message":{{"content":"of {id}"}}}}"#)
+    };
+    rig.queue.publish([body("one"), body("two")]).await;
+    rig.start();
+    rig.settled(2);
+    let rows = rig.rows().await;
+    let [one, two] = [&rows[0].message_content, &rows[1].message_content];
+    let input = format!("one\t{one}\none\t{two}\n\t{two}\ntwo\t{two}\n");
+    let opened = command(rig.folder.path(), &["open", "--with-ids", "--json"], input.as_bytes());
+    assert_eq!(text(&opened.stdout), "\"of one\"\nnull\nnull\n\"of two\"\n", "{}", text(&opened.stderr));
+    assert_eq!(code(&opened), 1);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_pipeline_can_write_the_originals_form_and_open_it_again() {
     let mut rig = Rig::shipped().await;
     original_ring(&rig);
