@@ -131,7 +131,8 @@ impl Queue {
             pause().await;
         }
         let taken = self.take_all(queue).await;
-        assert_eq!(taken.len(), count, "messages on {queue}");
+        let seen = || taken.iter().map(|taken| String::from_utf8_lossy(&taken.body)).collect::<Vec<_>>().join("\n");
+        assert_eq!(taken.len(), count, "messages on {queue}:\n{}", seen());
         taken
     }
 

@@ -68,7 +68,7 @@ async fn what_is_ready_comes_in_one_batch_and_never_more_than_a_batch_holds() {
         sizes.push(batch.len());
         settle(batch, Outcome::Delivered);
     }
-    assert!(sizes.iter().all(|size| *size <= running::MAX_MESSAGES) && sizes.len() < 60, "{sizes:?}");
+    assert!(sizes.iter().all(|size| *size <= running::MAX_MESSAGES) && sizes.iter().any(|size| *size > 1), "{sizes:?}");
     assert_eq!(running.stop().await, 0);
 }
 

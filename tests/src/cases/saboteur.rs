@@ -40,6 +40,16 @@ fn bodies(letters: &[Taken]) -> BTreeSet<String> {
     letters.iter().map(|letter| String::from_utf8(letter.body.clone()).unwrap()).collect()
 }
 
+/// Publishes everything, and what would make up for another in the same call only after the rest: an item too many beside an item too
+/// few is an answer of the right length, which no host can tell from a right one.
+async fn publish_apart(rig: &mut Rig, sent: &[String]) {
+    let (many, rest): (Vec<&String>, Vec<&String>) = sent.iter().partition(|body| body.contains("packed-many"));
+    rig.queue.publish(&rest).await;
+    rig.start();
+    rig.settled(rest.len() as u64);
+    rig.queue.publish(&many).await;
+}
+
 /// Every letter says who refused it, in headers of a bounded length without control characters.
 fn judge(letters: &[Taken], stage: &str) {
     for letter in letters {
@@ -100,10 +110,10 @@ async fn a_transformer_that_misbehaves_costs_the_messages_that_it_touched() {
         "verdict-twice",
         "verdict-and-replaced",
         "packed-few",
-        "packed-many",
         "packed-short",
         "packed-past-end",
         "packed-descending",
+        "packed-many",
     ];
     let deadly: Vec<String> =
         DEADLY.into_iter().chain(nonsense).enumerate().map(|(number, command)| message(number, "bad", Some(command))).collect();
@@ -116,8 +126,7 @@ async fn a_transformer_that_misbehaves_costs_the_messages_that_it_touched() {
     rig.pipeline.steps = step("sabotage", &plugins(), "saboteur-transformer") + LIMITS;
     let history = rig.pipeline.sinks.find("[sinks.history]").unwrap();
     rig.pipeline.sinks.truncate(history);
-    rig.queue.publish(&sent).await;
-    rig.start();
+    publish_apart(&mut rig, &sent).await;
     let ledger = rig.settled(sent.len() as u64);
 
     let letters = rig.dead(deadly.len()).await;
@@ -145,7 +154,7 @@ async fn a_transformer_that_misbehaves_costs_the_messages_that_it_touched() {
 #[tokio::test]
 async fn a_cipher_that_misbehaves_costs_the_rows_that_it_touched_and_no_broadcast() {
     let nonsense =
-        ["error", "long-reason", "expose", "packed-few", "packed-many", "packed-short", "packed-past-end", "packed-descending"];
+        ["error", "long-reason", "expose", "packed-few", "packed-short", "packed-past-end", "packed-descending", "packed-many"];
     let told = |command: &str| format!("sabotage:{command}");
     let deadly: Vec<String> =
         DEADLY.into_iter().chain(nonsense).enumerate().map(|(number, command)| message(number, &told(command), None)).collect();
@@ -153,14 +162,15 @@ async fn a_cipher_that_misbehaves_costs_the_rows_that_it_touched_and_no_broadcas
 
     let mut rig = Rig::shipped().await;
     rig.pipeline.steps = rig.pipeline.steps.replace("aes-256-gcm.wasm\"\n", &format!("saboteur-cipher.wasm\"\n{LIMITS}"));
-    rig.queue.publish(&sent).await;
-    rig.start();
+    publish_apart(&mut rig, &sent).await;
     let ledger = rig.settled(sent.len() as u64);
 
     let letters = rig.dead(deadly.len()).await;
     assert_eq!(bodies(&letters), deadly.iter().cloned().collect());
     judge(&letters, "steps.seal");
-    assert_eq!(rig.broadcast().await, sent.iter().map(|body| body.clone().into_bytes()).collect::<Vec<_>>());
+    let (last, first): (Vec<&String>, Vec<&String>) = sent.iter().partition(|body| body.contains("packed-many"));
+    let published: Vec<Vec<u8>> = first.into_iter().chain(last).map(|body| body.clone().into_bytes()).collect();
+    assert_eq!(rig.broadcast().await, published);
     let rows = rig.rows().await;
     assert_eq!(rows.len(), sent.len() - deadly.len());
     assert!(rows.iter().all(|row| row.is_encrypted && row.message_content.starts_with("tg1.saboteur.")));
