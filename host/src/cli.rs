@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-/// A pipeline host whose steps are sandboxed WebAssembly components, swapped while it runs.
+/// A pipeline host whose steps are sandboxed WebAssembly components.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done, 1 failed while running, 2 wrong usage, 78 the configuration is wrong.")]
