@@ -29,6 +29,9 @@ pub mod sqlite_file;
 /// Listening for HTTP, and whom a listener answers.
 pub mod listener;
 
+/// Pauses between attempts.
+pub mod backoff;
+
 /// Where deliveries come from, and the side queues that the source keeps.
 pub mod source;
 

@@ -7,7 +7,6 @@
 //!     └── window ◀─── settled ── Office (dead letters)
 //! ```
 
-mod backoff;
 mod build;
 mod carry;
 mod chain;

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::backoff::Backoff;
+use crate::backoff::Backoff;
 use crate::delivery::{Delivery, settle};
 use crate::ledger::Outcome;
 use crate::lifecycle::Stop;

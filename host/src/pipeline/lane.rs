@@ -7,10 +7,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
-use super::backoff::Backoff;
 use super::carry::Stepped;
 use super::dead_letter::{Desk, Refused, hand_in};
 use super::parking::Parking;
+use crate::backoff::Backoff;
 use crate::config::OnFailure;
 use crate::delivery::{Delivery, Duty, settle_duties};
 use crate::ledger::Outcome;

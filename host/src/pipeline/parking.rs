@@ -9,11 +9,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::backoff::Backoff;
 use super::dead_letter::Office;
 use super::generation::Generation;
 use super::passing::pass_messages;
 use super::step::Fall;
+use crate::backoff::Backoff;
 use crate::delivery::{Delivery, settle};
 use crate::ledger::Outcome;
 use crate::lifecycle::Stop;
@@ -129,7 +129,7 @@ impl Parking {
         let recovered = self.store_next(sink, stop).await;
         match (&recovered, &mut self.state) {
             (Err(_), State::Parked { next, backoff, taking }) => {
-                *next = Instant::now() + backoff.next();
+                *next = Instant::now() + backoff.pause();
                 *taking = None;
             }
             (Ok(0), _) => {

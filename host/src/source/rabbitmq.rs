@@ -1,7 +1,6 @@
 //! RabbitMQ as a source, by AMQP 0-9-1, with its side queues.
 
 mod address;
-mod backoff;
 mod consume;
 mod declare;
 mod envelope;
@@ -18,6 +17,7 @@ pub use mailbox::Mailbox;
 
 use std::time::Duration;
 
+use crate::backoff;
 use crate::secret::Secret;
 
 /// Settings of `[source.rabbitmq]`.

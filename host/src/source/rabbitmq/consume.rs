@@ -14,10 +14,10 @@ use lapin::{Channel, Consumer};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
-use super::backoff::Backoff;
 use super::link::Link;
 use super::receipts::{End, Receipts};
 use super::{Settings, declare, fault};
+use crate::backoff::Backoff;
 use crate::lifecycle::Stop;
 use crate::source::{Intake, StageError};
 use crate::telemetry::{Counter, Health};

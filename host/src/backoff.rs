@@ -1,32 +1,54 @@
-//! How long to wait before the next attempt to connect.
+//! Pauses between attempts: doubling, capped, with jitter.
 
 use std::time::Duration;
 
+use crate::lifecycle::Stop;
+
 /// The first pause, before jitter.
-pub(super) const FIRST: Duration = Duration::from_millis(100);
+pub const FIRST: Duration = Duration::from_millis(100);
+
+/// The longest pause, where nobody says otherwise.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// Pauses that start at [`FIRST`], double, and never exceed a longest one.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     next: Duration,
     max: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new(max: Duration) -> Self {
+    /// Pauses up to this one.
+    #[must_use]
+    pub fn new(max: Duration) -> Self {
         Self { next: FIRST.min(max), max }
     }
 
     /// The next pause: between half and the whole of its step, so that hosts that lost one broker do not return in one wave.
-    pub(super) fn pause(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let step = self.next;
         self.next = (step * 2).min(self.max);
         step / 2 + (step / 2).mul_f64(random_fraction())
     }
 
     /// Starts from the shortest pause again.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.next = FIRST.min(self.max);
+    }
+
+    /// Waits before the next attempt; false when the stop came first.
+    pub async fn wait(&mut self, stop: &Stop) -> bool {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => false,
+            () = tokio::time::sleep(self.pause()) => true,
+        }
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new(LONGEST)
     }
 }
 
