@@ -58,8 +58,11 @@ impl Office {
         let letter = |refused: &Refused| self.letter(refused.delivery.message.clone(), &refused.refusal, refused.generation);
         let letters: Vec<Letter> = batch.iter().map(letter).collect();
         let mut backoff = Backoff::default();
+        let mut told = false;
         while let Err(error) = self.mailbox.put(&SideQueue::Dead, &letters).await {
-            warn!(letters = letters.len(), code = error.code, cause = %error, "dead letters are not confirmed; trying again");
+            if !std::mem::replace(&mut told, true) {
+                warn!(letters = letters.len(), code = error.code, cause = %error, "dead letters are not confirmed; trying again until they are");
+            }
             if !backoff.wait(stop).await {
                 return false;
             }

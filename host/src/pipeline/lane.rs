@@ -95,8 +95,12 @@ impl Lane {
     async fn look_for_parked(&mut self) -> bool {
         let Some(parking) = &mut self.parking else { return true };
         let mut backoff = Backoff::default();
+        let mut told = false;
         while let Err(failure) = parking.look().await {
-            warn!(sink = %self.writer.stage, cause = %failure, "the parking queue cannot be looked at; trying again");
+            // Once: the source reports the same outage, and for how long.
+            if !std::mem::replace(&mut told, true) {
+                warn!(sink = %self.writer.stage, cause = %failure, "the parking queue cannot be looked at; trying again until it can");
+            }
             if !backoff.wait(&self.stop).await {
                 return false;
             }

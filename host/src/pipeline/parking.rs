@@ -86,8 +86,11 @@ impl Parking {
     pub(super) async fn park(&mut self, deliveries: Vec<Delivery>, generation: u64, (code, cause): (&str, &str), stop: &Stop) {
         let letters = self.letters(&deliveries, generation, code, cause);
         let mut backoff = Backoff::default();
+        let mut told = false;
         while let Err(failure) = self.office.mailbox.put(&self.queue, &letters).await {
-            warn!(sink = %self.sink, messages = letters.len(), code = failure.code, cause = %failure, "parking is not confirmed; trying again");
+            if !std::mem::replace(&mut told, true) {
+                warn!(sink = %self.sink, messages = letters.len(), code = failure.code, cause = %failure, "parking is not confirmed; trying again until it is");
+            }
             if !backoff.wait(stop).await {
                 return;
             }
