@@ -124,7 +124,8 @@ async fn a_role_without_rights_and_a_wrong_login_are_the_operators() {
     let place = store.database.rsplit_once('@').unwrap().1.to_owned();
     let server = place.split_once('/').unwrap().0.to_owned();
     let mut codes = Vec::new();
-    for login in [format!("{role}:pw@{place}"), format!("{role}:secret@{place}"), format!("{role}:pw@{server}/tidegate_no_such")]
+    for login in
+        [format!("{role}:pw@{place}"), format!("{role}_unknown:secret@{place}"), format!("{role}:pw@{server}/tidegate_no_such")]
     {
         let mut settings = store.settings(&["v"]);
         settings.uri = format!("postgres://{login}").as_str().into();
@@ -133,5 +134,7 @@ async fn a_role_without_rights_and_a_wrong_login_are_the_operators() {
         codes.push(error.code);
     }
     store.run(&format!("DROP ROLE {role}")).await;
-    assert_eq!(codes, ["sqlstate_42501", "sqlstate_28P01", "sqlstate_3D000"]);
+    // A server that trusts its users says 28000 of one that it does not know, any other 28P01.
+    assert!(codes[1].starts_with("sqlstate_28"), "{codes:?}");
+    assert_eq!([&codes[0], &codes[2]], ["sqlstate_42501", "sqlstate_3D000"]);
 }
