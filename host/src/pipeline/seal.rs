@@ -113,9 +113,11 @@ impl Sealer {
         let plain = pack(items.map(|(clear, _)| clear.text.as_bytes()));
         let key = self.ring.active();
         let sealed = self.cipher.seal(&key.material, nonces, &contexts, &plain);
+        let checked =
+            sealed.into_iter().zip(plain.iter()).map(|(answer, plain)| answer.and_then(|text| check_sealed(text, plain)));
         let drawn = bindings.iter().zip(nonces.iter());
         let write = |answer: Result<Bytes, Failure>, (binding, nonce)| answer.map(|text| self.write(key, binding, nonce, &text));
-        sealed.into_iter().zip(drawn).map(|(answer, drawn)| write(answer, drawn)).collect()
+        checked.zip(drawn).map(|(answer, drawn)| write(answer, drawn)).collect()
     }
 
     fn write(&self, key: &Key, binding: &[u8; 16], nonce: &[u8], ciphertext: &[u8]) -> String {
@@ -150,6 +152,17 @@ impl Sealer {
 fn place_of(raw: &RawValue, body: &[u8]) -> Range<usize> {
     let start = (raw.get().as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
     start..start + raw.get().len()
+}
+
+/// A cipher that gives back nothing, or what it was given, has sealed nothing: such an answer is never stored. Only a text of a block or
+/// more is looked for in a longer answer, because the start of a short one can be met by chance.
+fn check_sealed(answer: Bytes, plain: &[u8]) -> Result<Bytes, Failure> {
+    let in_clear = answer == plain || (plain.len() >= 16 && answer.starts_with(plain));
+    if answer.is_empty() || in_clear {
+        let message = "the cipher gave back nothing, or the content in clear".to_owned();
+        return Err(Failure::Fault(Fault { kind: FaultKind::Nonsense, message }));
+    }
+    Ok(answer)
 }
 
 /// A key that has sealed too much seals no more.

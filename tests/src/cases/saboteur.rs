@@ -153,8 +153,18 @@ async fn a_transformer_that_misbehaves_costs_the_messages_that_it_touched() {
 
 #[tokio::test]
 async fn a_cipher_that_misbehaves_costs_the_rows_that_it_touched_and_no_broadcast() {
-    let nonsense =
-        ["error", "long-reason", "expose", "packed-few", "packed-short", "packed-past-end", "packed-descending", "packed-many"];
+    let nonsense = [
+        "error",
+        "long-reason",
+        "expose",
+        "nothing",
+        "clear",
+        "packed-few",
+        "packed-short",
+        "packed-past-end",
+        "packed-descending",
+        "packed-many",
+    ];
     let told = |command: &str| format!("sabotage:{command}");
     let deadly: Vec<String> =
         DEADLY.into_iter().chain(nonsense).enumerate().map(|(number, command)| message(number, &told(command), None)).collect();
