@@ -141,19 +141,12 @@ impl Passage {
         pause
     }
 
-    /// The messages alone, with what became of each upstream message: for who has no duties (test cases, parked messages).
-    #[must_use]
-    pub(super) fn into_fates(self, count: usize) -> Vec<Vec<Result<Message, (Message, Fall)>>> {
-        let mut fates: Vec<_> = std::iter::repeat_with(Vec::new).take(count).collect();
-        for piece in self.pieces {
-            if let Some(fate) = fates.get_mut(piece.origin) {
-                fate.push(match piece.state {
-                    State::Going(message) | State::Held(message) => Ok(message),
-                    State::Fallen(message, fall) => Err((message, fall)),
-                });
-            }
-        }
-        fates
+    /// The messages alone, in order, with why those fell that did: for who has no duties (test cases, parked messages).
+    pub(super) fn into_fates(self) -> impl Iterator<Item = (Message, Option<Fall>)> {
+        self.pieces.into_iter().map(|piece| match piece.state {
+            State::Going(message) | State::Held(message) => (message, None),
+            State::Fallen(message, fall) => (message, Some(fall)),
+        })
     }
 
     /// Joins each message with its duty again. A step that split a message into nothing dropped it.

@@ -72,13 +72,17 @@ impl Office {
         true
     }
 
-    /// Puts one letter at once: for a message that has no delivery, because it comes from a parking queue.
+    /// Puts letters at once: for messages that have no delivery, because they come from a parking queue.
     ///
     /// # Errors
-    /// Fails when the broker did not confirm it.
-    pub(super) async fn put(&self, message: Message, refusal: &Refusal, generation: u64) -> Result<(), StageError> {
-        let letter = self.letter(message, refusal, generation);
-        self.mailbox.put(&SideQueue::Dead, &[letter]).await
+    /// Fails when the broker did not confirm them.
+    pub(super) async fn put(&self, refused: Vec<(Message, Refusal)>, generation: u64) -> Result<(), StageError> {
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let letters: Vec<Letter> =
+            refused.into_iter().map(|(message, refusal)| self.letter(message, &refusal, generation)).collect();
+        self.mailbox.put(&SideQueue::Dead, &letters).await
     }
 
     fn letter(&self, message: Message, refusal: &Refusal, generation: u64) -> Letter {

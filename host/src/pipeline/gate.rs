@@ -77,16 +77,15 @@ fn run_case(case: &TestCase, generation: &Generation) -> Result<(), String> {
 }
 
 fn send(chain: &Chain, messages: Vec<Message>) -> Fate {
-    let count = messages.len();
     let passage = match chain.advance(chain.enter(messages)) {
         Progress::Done(passage) => passage,
         Progress::Held(..) => return Fate::Held,
     };
     let (mut passed, mut fell) = (Vec::new(), None);
-    for fate in passage.into_fates(count).into_iter().flatten() {
-        match fate {
-            Ok(message) => passed.push(message),
-            Err((_, fall)) => fell = fell.or(Some(fall)),
+    for (message, fall) in passage.into_fates() {
+        match fall {
+            None => passed.push(message),
+            Some(fall) => fell = fell.or(Some(fall)),
         }
     }
     match fell {

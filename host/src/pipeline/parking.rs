@@ -174,35 +174,39 @@ struct Recovery<'a> {
 
 impl Recovery<'_> {
     async fn store(&self, messages: Vec<Message>, sink: &mut Box<dyn Sink>) -> Result<(), StageError> {
-        let passed = self.step(self.generation.through.clone(), messages).await?;
-        let passed = self.step(self.generation.lane(self.sink_name), passed).await?;
-        if passed.is_empty() {
-            return Ok(());
-        }
+        // First of all: the steps need not run again and again for a sink that is still down.
+        sink.write(&[]).await?;
+        let mut refused = Vec::new();
+        let passed = self.step(self.generation.through.clone(), messages, &mut refused).await?;
+        let passed = self.step(self.generation.lane(self.sink_name), passed, &mut refused).await?;
         let written = sink.write(&passed).await?;
         let stage: Arc<str> = format!("sinks.{}", self.sink_name).into();
         for (index, reason) in written.refused {
             if let Some(message) = passed.get(index) {
-                let refusal = Refusal { stage: Arc::clone(&stage), reason, plugin: None };
-                self.office.put(message.clone(), &refusal, self.generation.number).await?;
+                refused.push((message.clone(), Refusal { stage: Arc::clone(&stage), reason, plugin: None }));
             }
         }
-        Ok(())
+        // Last of all: what fails before is tried again whole, and would write its letters again.
+        self.office.put(refused, self.generation.number).await
     }
 
-    async fn step(&self, chain: super::chain::Chain, messages: Vec<Message>) -> Result<Vec<Message>, StageError> {
+    async fn step(
+        &self,
+        chain: super::chain::Chain,
+        messages: Vec<Message>,
+        refused: &mut Vec<(Message, Refusal)>,
+    ) -> Result<Vec<Message>, StageError> {
         if chain.is_empty() {
             return Ok(messages);
         }
-        let count = messages.len();
+        let mut passed = Vec::with_capacity(messages.len());
         let passage = pass_messages(chain, messages, self.stop).await.ok_or_else(|| stayed("stopped", "the stop came first"))?;
-        let mut passed = Vec::with_capacity(count);
-        for fate in passage.into_fates(count).into_iter().flatten() {
-            match fate {
-                Ok(message) => passed.push(message),
-                Err((_, Fall::Dropped)) => {}
-                Err((message, Fall::Refused(refusal))) => self.office.put(message, &refusal, self.generation.number).await?,
-                Err((_, Fall::Halted(refusal))) => return Err(stayed("halted", &refusal.reason.message)),
+        for (message, fall) in passage.into_fates() {
+            match fall {
+                None => passed.push(message),
+                Some(Fall::Dropped) => {}
+                Some(Fall::Refused(refusal)) => refused.push((message, refusal)),
+                Some(Fall::Halted(refusal)) => return Err(stayed("halted", &refusal.reason.message)),
             }
         }
         Ok(passed)

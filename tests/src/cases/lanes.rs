@@ -58,6 +58,45 @@ async fn rows_wait_for_a_database_that_is_down_and_are_stored_in_order_while_the
 }
 
 #[tokio::test]
+async fn a_parked_message_that_later_steps_refuse_is_one_dead_letter_however_often_it_was_tried() {
+    let mut server = Postgres::start(Durability::NoFsync).unwrap();
+    let database = fresh_database_on(&server.url()).await;
+    database.migrate();
+    let mut rig = Rig::shipped().await;
+    let shared = rig.pipeline.sinks.find("[sinks.history]").unwrap();
+    rig.pipeline.sinks.truncate(shared);
+    rig.pipeline.sinks += &history(&database).replace("on_failure = \"park\"", "on_failure = \"park\"\npark_after = \"100ms\"");
+    let long = format!(r#"{{"id":"long","sub_id":"s","message":{{"content":"{}"}}}}"#, "x".repeat(100));
+    server.service.stop().unwrap();
+    rig.launch();
+    rig.queue.publish([bodies(0..1), vec![long.clone()], bodies(1..2)].concat()).await;
+    eventually("the broadcast to go on without the database", async || rig.key.length().await == 3).await;
+    let ledger = rig.settled(3);
+    assert_eq!(lane(&ledger, "history", "parked"), 3);
+    rig.stop().await;
+
+    let stricter = "validate-message.wasm\"\nsettings = { content_max_bytes = 50 }\n";
+    rig.pipeline.steps = rig.pipeline.steps.replacen("validate-message.wasm\"\n", stricter, 1);
+    rig.launch();
+    let failures = |metrics: &str| {
+        let lines =
+            metrics.lines().filter(|line| line.starts_with("tidegate_stage_failures_total") && line.contains("sinks.history"));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum::<u64>()
+    };
+    let tried = |host: &tidegate_harness::host::Host| {
+        Ok(host.get("/metrics").is_ok_and(|metrics| failures(&metrics.text()) >= 4).then_some(()))
+    };
+    rig.host().wait_until("several attempts at the database", PATIENCE, tried).unwrap();
+    server.service.start().unwrap();
+    let pool = database.pool().await;
+    eventually("what still passes to be stored", async || row_count(&pool).await == 2).await;
+    let letters = rig.dead(1).await;
+    assert_eq!(letters[0].body, long.into_bytes());
+    eventually("nothing to be parked", async || rig.queue.depth(&rig.queue.parked("history")).await == 0).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_step_that_must_stop_the_line_stops_it_and_nothing_is_lost() {
     let mut rig = with_saboteur("halt").await;
     rig.start();
