@@ -6,6 +6,7 @@
 mod cases;
 mod catalogue;
 mod columns;
+mod diff;
 mod field;
 mod interpolate;
 mod json;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use catalogue::{Catalogue, Known};
+pub use diff::{Change, Class};
 pub use interpolate::Environment;
 pub use plan::*;
 pub use problem::{Code, Problem, Severity};

@@ -18,6 +18,8 @@ mod lane;
 mod opening;
 mod parking;
 mod passing;
+/// Reloading: what somebody asks for, and what came of it.
+pub mod reload;
 mod seal;
 mod stages;
 mod step;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::keys::KeyRingPlan;
 use crate::message::Pointer;
 use crate::plugin::{Grants, Limits};
+use crate::secret::Secret;
 use crate::{sink, source};
 
 /// One pipeline.
@@ -40,6 +41,8 @@ pub struct Plan {
     pub plugins: Plugins,
     /// `[admin]`.
     pub admin: Admin,
+    /// `[reload]`.
+    pub reload: ReloadPlan,
     /// `[[test]]`.
     pub tests: Vec<TestCase>,
 }
@@ -180,6 +183,46 @@ pub struct Plugins {
 pub struct Admin {
     /// `admin.listen`: address of the admin HTTP. Default: `127.0.0.1:9600`.
     pub listen: SocketAddr,
+    /// `admin.token`: what `tidegate reload`, `rollback` and `plan` must show. Where there is none, they are answered on a loopback
+    /// address only. Default: none.
+    pub token: Option<Secret>,
+}
+
+/// `[reload]`: how changes come in while the pipeline runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReloadPlan {
+    /// `reload.watch`: whether saved files are taken up by themselves. Default: true.
+    pub watch: bool,
+    /// `reload.settle`: how long files must have stayed the same before they are read. Default: 200ms.
+    pub settle: Duration,
+    /// `reload.poll`: how often the contents are compared, for file systems that tell nothing. Default: 5s.
+    pub poll: Duration,
+    /// `reload.rollback_window`: how long the generation before is kept ready. Default: 10m.
+    pub rollback_window: Duration,
+    /// `reload.probation`: how long a new generation is watched after a swap; zero: not at all. Default: 30s.
+    pub probation: Duration,
+    /// `reload.max_error_percent`: during the probation, a new generation that refuses a share of its messages that is this many
+    /// percentage points above the one before is rolled back. Default: 5.
+    pub max_error_percent: u64,
+    /// `reload.preflight.messages`: how many of the last messages go through old and new before a swap; 0: none. Default: 100.
+    pub preflight_messages: usize,
+    /// `reload.preflight.max_new_rejects`: how many of them the new generation may refuse that the old one let pass. Default: 0.
+    pub max_new_rejects: u64,
+}
+
+impl Default for ReloadPlan {
+    fn default() -> Self {
+        Self {
+            watch: true,
+            settle: Duration::from_millis(200),
+            poll: Duration::from_secs(5),
+            rollback_window: Duration::from_secs(600),
+            probation: Duration::from_secs(30),
+            max_error_percent: 5,
+            preflight_messages: 100,
+            max_new_rejects: 0,
+        }
+    }
 }
 
 /// `[[test]]`: a message that goes through the real steps when the file is checked, and what must become of it.

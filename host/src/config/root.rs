@@ -56,6 +56,7 @@ impl Draft {
             key_rings,
             plugins,
             admin,
+            reload: super::plan::ReloadPlan::default(),
             tests,
         })
     }
@@ -111,5 +112,5 @@ fn user_cache(context: &Context<'_>) -> Option<PathBuf> {
 }
 
 fn admin(admin: &Reader<'_>) -> Admin {
-    Admin { listen: admin.listen(9600) }
+    Admin { listen: admin.listen(9600), token: None }
 }
