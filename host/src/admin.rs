@@ -71,7 +71,7 @@ async fn readyz(State(shown): State<Shown>) -> Response {
     for pipeline in shown.pipelines.iter() {
         for (stage, health) in pipeline.telemetry.stages() {
             if health != Health::Up {
-                not_ready.insert(format!("{}/{stage}", pipeline.plan.name), health);
+                not_ready.insert(format!("{}/{stage}", pipeline.name), health);
             }
         }
     }
@@ -93,17 +93,18 @@ async fn status(State(shown): State<Shown>) -> Response {
 
 async fn metrics(State(shown): State<Shown>) -> Response {
     let ledgers: Vec<(Arc<str>, Balance)> =
-        shown.pipelines.iter().map(|pipeline| (Arc::clone(&pipeline.plan.name), pipeline.ledger.balance())).collect();
+        shown.pipelines.iter().map(|pipeline| (Arc::clone(&pipeline.name), pipeline.ledger.balance())).collect();
     let text = shown.telemetry.exposition(ledgers.iter().map(|(name, balance)| (&**name, balance.clone())));
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }
 
 impl Status {
     fn of(pipeline: &Pipeline) -> Self {
-        let generation = pipeline.generation();
+        let running = pipeline.running();
+        let generation = &running.generation;
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            pipeline: pipeline.plan.name.to_string(),
+            pipeline: pipeline.name.to_string(),
             generation: generation.number,
             ledger: pipeline.ledger.balance(),
             plugins: generation.plugins.clone(),

@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use catalogue::{Catalogue, Known};
-pub use diff::{Change, Class};
+pub use diff::{Change, Class, diff, reopened_sinks, reopens_source};
 pub use interpolate::Environment;
 pub use plan::*;
 pub use problem::{Code, Problem, Severity};

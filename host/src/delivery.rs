@@ -97,6 +97,12 @@ impl Open {
         self.duties.get_mut(index)
     }
 
+    fn multiply(&mut self, sequence: u64, by: usize) {
+        if let Some(duties) = self.slot(sequence) {
+            *duties += u32::try_from(by).unwrap_or(u32::MAX) - 1;
+        }
+    }
+
     fn answer(&mut self, sequence: u64) {
         if let Some(duties) = self.slot(sequence) {
             *duties = duties.saturating_sub(1);
@@ -148,16 +154,6 @@ impl Delivery {
         self.duty.sequence == other.duty.sequence && Arc::ptr_eq(&self.duty.window, &other.duty.window)
     }
 
-    /// Gives one delivery to each lane, all of the same message, in the order of `lanes`. Without lanes the message is settled as dropped.
-    pub fn fan_out(mut self, lanes: &[Arc<str>]) -> Vec<Self> {
-        if lanes.is_empty() {
-            settle([self], Outcome::Dropped);
-            return Vec::new();
-        }
-        self.duty.multiply(lanes.len());
-        lanes.iter().map(|lane| Self { message: self.message.clone(), duty: self.duty.twin(Some(Arc::clone(lane))) }).collect()
-    }
-
     /// Replaces the message by several that must all be answered. An empty list settles it as dropped.
     pub fn split(mut self, messages: Vec<Message>) -> Vec<Self> {
         if messages.is_empty() {
@@ -173,11 +169,7 @@ impl Delivery {
 
 impl Duty {
     fn multiply(&mut self, by: usize) {
-        let mut open = self.window.lock();
-        if let Some(duties) = open.slot(self.sequence) {
-            *duties += u32::try_from(by).unwrap_or(u32::MAX) - 1;
-        }
-        drop(open);
+        self.window.lock().multiply(self.sequence, by);
         // From here on the twins carry the duty.
         self.open = false;
     }
@@ -185,6 +177,38 @@ impl Duty {
     fn twin(&self, lane: Option<Arc<str>>) -> Self {
         Self { window: Arc::clone(&self.window), sequence: self.sequence, lane, open: true }
     }
+}
+
+/// Gives each lane a delivery of every message, in order; the shares come in the order of `lanes`. Without lanes the messages are settled as
+/// dropped.
+#[must_use]
+pub fn fan_out(deliveries: Vec<Delivery>, lanes: &[Arc<str>]) -> Vec<Vec<Delivery>> {
+    if lanes.is_empty() {
+        settle(deliveries, Outcome::Dropped);
+        return Vec::new();
+    }
+    let mut shares: Vec<Vec<Delivery>> = lanes.iter().map(|_| Vec::with_capacity(deliveries.len())).collect();
+    let mut deliveries = deliveries.into_iter().peekable();
+    while let Some(first) = deliveries.next() {
+        let window = Arc::clone(&first.duty.window);
+        let mut messages = 0;
+        let mut open = window.lock();
+        let mut next = Some(first);
+        // One lock and one count serve all that came over the same connection: nearly always the whole batch.
+        while let Some(mut delivery) = next {
+            open.multiply(delivery.duty.sequence, lanes.len());
+            // From here on the twins carry the duty.
+            delivery.duty.open = false;
+            messages += 1;
+            for (lane, share) in lanes.iter().zip(&mut shares) {
+                share.push(Delivery { message: delivery.message.clone(), duty: delivery.duty.twin(Some(Arc::clone(lane))) });
+            }
+            next = deliveries.next_if(|delivery| Arc::ptr_eq(&delivery.duty.window, &window));
+        }
+        drop(open);
+        window.ledger.fan_out(lanes.iter().map(|lane| &**lane), messages);
+    }
+    shares
 }
 
 /// Answers for a batch at once, every delivery with the same outcome.
@@ -263,10 +287,10 @@ mod tests {
     fn a_message_is_settled_when_each_lane_has_answered() {
         let (ledger, window) = window(&["a", "b"]);
         let lanes: [Arc<str>; 2] = ["a".into(), "b".into()];
-        let mut lanes = window.take(messages(1)).remove(0).fan_out(&lanes).into_iter();
-        settle(lanes.next(), Outcome::Delivered);
+        let mut lanes = fan_out(window.take(messages(1)), &lanes).into_iter();
+        settle(lanes.next().into_iter().flatten(), Outcome::Delivered);
         assert_eq!(settled_below(&window), 0);
-        settle(lanes.next(), Outcome::Parked);
+        settle(lanes.next().into_iter().flatten(), Outcome::Parked);
         assert_eq!(settled_below(&window), 1);
         ledger.acknowledge(1);
         assert!(ledger.balance().balanced, "{:?}", ledger.balance());

@@ -32,6 +32,9 @@ pub mod listener;
 /// Pauses between attempts.
 pub mod backoff;
 
+/// Files that change while the host runs.
+pub mod watch;
+
 /// Where deliveries come from, and the side queues that the source keeps.
 pub mod source;
 

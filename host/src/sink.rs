@@ -34,4 +34,8 @@ pub trait Sink: Send {
     /// # Cancel safety
     /// Dropping the future may leave a part of the batch written.
     async fn write(&mut self, batch: &[Message]) -> Result<Written, StageError>;
+
+    /// Lets go of what only one can hold, such as an address, before another sink is opened in its place. Dropping a sink does so too, but
+    /// does not wait until it is done.
+    async fn close(self: Box<Self>) {}
 }

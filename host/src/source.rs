@@ -5,9 +5,10 @@ pub mod journal;
 pub mod rabbitmq;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::delivery::Delivery;
 use crate::ledger::Ledger;
@@ -36,12 +37,27 @@ pub struct Intake {
     pub ledger: Arc<Ledger>,
     /// For the health of the stage and its counters.
     pub telemetry: Telemetry,
+    /// How it takes, which may change while it does.
+    pub pace: watch::Receiver<Pace>,
+}
+
+/// How a source takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
     /// Most messages in one batch.
     pub max_messages: usize,
     /// How long a batch that is not full waits for more. Zero: not at all.
-    pub linger: std::time::Duration,
+    pub linger: Duration,
     /// Longest wait for what is in flight after the stop.
-    pub drain_timeout: std::time::Duration,
+    pub drain_timeout: Duration,
+}
+
+impl Intake {
+    /// How to take now.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        *self.pace.borrow()
+    }
 }
 
 /// A source of deliveries.

@@ -1,6 +1,6 @@
 //! What is counted, and which stage is up. A series outlives generations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::text::encode;
@@ -75,6 +75,8 @@ pub struct Telemetry {
     pipeline: Arc<str>,
     families: Arc<Families>,
     stages: Arc<Mutex<BTreeMap<String, Health>>>,
+    /// Sinks that have messages on their parking queues.
+    parked: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// Whether a stage can do its work now.
@@ -92,7 +94,7 @@ pub enum Health {
 impl Default for Telemetry {
     fn default() -> Self {
         let families = Counter::ALL.iter().map(|counter| (*counter, Family::default())).collect();
-        Self { pipeline: "pipeline".into(), families: Arc::new(families), stages: Arc::default() }
+        Self { pipeline: "pipeline".into(), families: Arc::new(families), stages: Arc::default(), parked: Arc::default() }
     }
 }
 
@@ -100,7 +102,7 @@ impl Telemetry {
     /// The same counters, labelled with this pipeline; its stages are its own.
     #[must_use]
     pub fn of_pipeline(&self, name: &str) -> Self {
-        Self { pipeline: name.into(), families: Arc::clone(&self.families), stages: Arc::default() }
+        Self { pipeline: name.into(), families: Arc::clone(&self.families), stages: Arc::default(), parked: Arc::default() }
     }
 
     /// Adds to a counter. Label values must be names or codes, never content.
@@ -123,6 +125,26 @@ impl Telemetry {
         }
         stages.insert(stage.to_owned(), health);
         true
+    }
+
+    /// Notes whether messages are parked for a sink.
+    pub fn set_parked(&self, sink: &str, is_parked: bool) {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        match is_parked {
+            true => parked.insert(sink.to_owned()),
+            false => parked.remove(sink),
+        };
+    }
+
+    /// Whether messages are parked for a sink, as far as is known.
+    #[must_use]
+    pub fn is_parked(&self, sink: &str) -> bool {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).contains(sink)
+    }
+
+    /// Forgets a stage that is gone.
+    pub fn forget_stage(&self, stage: &str) {
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner).remove(stage);
     }
 
     /// How every stage is.

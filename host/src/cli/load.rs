@@ -9,8 +9,9 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::{Failure, complain};
-use crate::config::{self, Code, Loaded, Look, Options, Plan, Problem, Problems};
-use crate::pipeline::{BuildError, BuildProblem, Generation, build, run_cases};
+use crate::config::{self, Loaded, Look, Options, Problems};
+use crate::pipeline::reload::{Gate, Gates};
+use crate::pipeline::{Generation, Making, Origin, Pipeline, prepare};
 use crate::plugin::{Engine, EngineSettings};
 use crate::telemetry::Telemetry;
 
@@ -23,13 +24,6 @@ pub(super) struct Files {
     /// Overlays `[profile.NAME]` of each file.
     #[arg(long, env = "TIDEGATE_PROFILE", value_name = "NAME")]
     pub(super) profile: Option<String>,
-}
-
-/// A pipeline that can start.
-pub(super) struct Ready {
-    pub(super) plan: Plan,
-    pub(super) generation: Generation,
-    pub(super) telemetry: Telemetry,
 }
 
 impl Files {
@@ -51,7 +45,12 @@ impl Files {
 
     /// Loads one file.
     pub(super) fn load_one(&self, file: &std::path::Path) -> Result<Loaded, Problems> {
-        config::load(file, &Options { profile: self.profile.clone(), ..Options::default() })
+        config::load(file, &self.options())
+    }
+
+    /// How the files are read.
+    fn options(&self) -> Options {
+        Options { profile: self.profile.clone(), ..Options::default() }
     }
 }
 
@@ -83,68 +82,30 @@ pub(super) fn engine(loaded: &[Loaded]) -> Result<Engine, Failure> {
     Engine::new(&settings).map_err(|error| Failure::Running(error.to_string()))
 }
 
-/// Builds a generation and runs the file's own cases through it. Blocking.
+/// Builds a generation and sends it through the gates. Blocking.
 pub(super) fn ready(loaded: &Loaded, engine: &Engine, telemetry: &Telemetry) -> Result<(Generation, Telemetry), Problems> {
     let telemetry = telemetry.of_pipeline(&loaded.plan.name);
     // A plugin that is not in the cache is compiled first, which may take seconds.
-    let progress = Progress::start(format!("loading the plugins of {}", loaded.plan.file.display()));
-    let report = |list| Problems::new(Arc::clone(&loaded.text), list);
-    let built = build(&loaded.plan, 1, engine, &telemetry);
-    let generation = built.map_err(|errors| report(errors.iter().map(|error| point_at(error, &loaded.plan)).collect()))?;
-    progress.tell(format!("running {} test(s) of {}", loaded.plan.tests.len(), loaded.plan.file.display()));
-    let failed = run_cases(&loaded.plan.tests, &generation);
-    if failed.is_empty() {
-        return Ok((generation, telemetry));
-    }
-    let problem = |case: crate::pipeline::CaseFailure| {
-        Problem::new(Code::FailedTest, format!("the test \"{}\" failed: {}", case.name, case.difference)).at(case.span)
-    };
-    Err(report(failed.into_iter().map(problem).collect()))
-}
-
-/// A build error as a problem at its place in the file.
-fn point_at(error: &BuildError, plan: &Plan) -> Problem {
-    let message = error.problem.to_string();
-    let problem = match &error.problem {
-        BuildProblem::Plugin(cause) => Problem::new(code_of(cause.code()), message),
-        BuildProblem::Digest { .. } => {
-            Problem::new(Code::WrongDigest, message).help("if the new file is the one you mean, change `sha256`")
+    let file = loaded.plan.file.display();
+    let progress = Progress::start(format!("loading the plugins of {file}"));
+    let tell = |gate: Gate| {
+        if gate == Gate::Tests {
+            progress.tell(format!("running {} test(s) of {file}", loaded.plan.tests.len()));
         }
-        BuildProblem::Setting { pointer, .. } => {
-            let key = pointer.replace('/', ".");
-            Problem::new(Code::BadSetting, format!("the plugin refuses its setting: {message}")).path(format!("settings{key}"))
-        }
-        BuildProblem::NotTold | BuildProblem::NoCipher(_) | BuildProblem::NotOriginal => Problem::new(Code::WrongKind, message),
-        BuildProblem::Keys(_) => Problem::new(Code::BadValue, message),
     };
-    let Some(step) = error.step.as_ref().and_then(|step| plan.steps.get(step)) else { return problem };
-    let spans = &step.spans;
-    let (key, span) = match &error.problem {
-        BuildProblem::Setting { pointer, .. } => {
-            let span = spans.settings.get(pointer).or_else(|| spans.settings.get("")).unwrap_or(&spans.step);
-            (format!("settings{}", pointer.replace('/', ".")), span)
-        }
-        BuildProblem::Plugin(_) | BuildProblem::Digest { .. } => ("plugin".to_owned(), &spans.plugin),
-        _ => (String::new(), &spans.step),
-    };
-    let path = format!("steps.{}.{key}", step.name);
-    problem.at(*span).path(path.trim_end_matches('.'))
-}
-
-/// The loader's own codes, as far as a file's author tells them apart.
-fn code_of(code: &str) -> Code {
-    match code {
-        "plugin_not_granted" => Code::DeniedImport,
-        "plugin_settings" | "plugin_configure" => Code::BadSetting,
-        _ => Code::BadPlugin,
-    }
+    let making = Making { number: 1, engine, telemetry: &telemetry, progress: &tell };
+    let generation = prepare(loaded, &making, &mut Gates::default())?;
+    Ok((generation, telemetry))
 }
 
 /// Builds every pipeline. Blocking.
-pub(super) fn ready_all(loaded: Vec<Loaded>, engine: &Engine, telemetry: &Telemetry) -> Result<Vec<Ready>, Failure> {
+pub(super) fn ready_all(files: &Files, telemetry: &Telemetry) -> Result<Vec<Pipeline>, Failure> {
+    let loaded = files.load()?;
+    let engine = engine(&loaded)?;
     let one = |loaded: Loaded| {
-        let (generation, telemetry) = ready(&loaded, engine, telemetry).map_err(|problems| refuse(&problems))?;
-        Ok(Ready { plan: loaded.plan, generation, telemetry })
+        let (generation, telemetry) = ready(&loaded, &engine, telemetry).map_err(|problems| refuse(&problems))?;
+        let origin = Origin { engine: engine.clone(), options: files.options() };
+        Ok(Pipeline::new(loaded, generation, telemetry, origin))
     };
     loaded.into_iter().map(one).collect()
 }

@@ -34,10 +34,11 @@ pub(super) fn open(arguments: &Arguments) -> Result<(), Failure> {
     let loaded = arguments.files.load()?;
     let engine = load::engine(&loaded)?;
     let mut opener = Opener::default();
-    for ready in load::ready_all(loaded, &engine, &Telemetry::default())? {
-        opener.ciphers.extend(ready.generation.opener.ciphers);
-        opener.rings.extend(ready.generation.opener.rings);
-        opener.fields.extend(ready.generation.opener.fields);
+    for loaded in &loaded {
+        let (generation, _) = load::ready(loaded, &engine, &Telemetry::default()).map_err(|problems| load::refuse(&problems))?;
+        opener.ciphers.extend(generation.opener.ciphers);
+        opener.rings.extend(generation.opener.rings);
+        opener.fields.extend(generation.opener.fields);
     }
     let mut printer = Printer { opener, json: arguments.json, with_ids: arguments.with_ids, failed: 0, printed: 0 };
     let mut values = Vec::with_capacity(CHUNK);

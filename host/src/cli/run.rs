@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use super::Failure;
-use super::load::{self, Files, Ready};
+use super::load::{self, Files};
 use crate::admin::{self, Shown};
 use crate::lifecycle::{Stop, Tasks, blocking};
+use crate::pipeline::reload::Trigger;
 use crate::pipeline::{Ended, Pipeline};
 use crate::telemetry::Telemetry;
 
@@ -27,18 +28,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let telemetry = Telemetry::default();
     let shared = telemetry.clone();
     // Compiling and warming take their time: off the async threads.
-    let ready = blocking(move || {
-        let loaded = arguments.files.load()?;
-        let engine = load::engine(&loaded)?;
-        load::ready_all(loaded, &engine, &shared)
-    });
-    let ready = ready.await.map_err(|failure| Failure::Running(format!("the start panicked: {failure}")))??;
-    let listen = ready.first().map(|ready| ready.plan.admin.listen);
-    let pipelines: Vec<Pipeline> =
-        ready.into_iter().map(|Ready { plan, generation, telemetry }| Pipeline::new(plan, generation, telemetry)).collect();
+    let ready = blocking(move || load::ready_all(&arguments.files, &shared));
+    let pipelines = ready.await.map_err(|failure| Failure::Running(format!("the start panicked: {failure}")))??;
+    let listen = pipelines.first().map(|pipeline| pipeline.running().plan().admin.listen);
     let stop = Stop::new();
     let mut tasks = Tasks::default();
     watch_signals(&stop, &mut tasks)?;
+    watch_hangups(&pipelines, &stop, &mut tasks)?;
     let admin_stop = Stop::new();
     if let Some(listen) = listen {
         serve_admin(listen, &pipelines, telemetry, &admin_stop, &mut tasks).await?;
@@ -73,12 +69,13 @@ async fn run_all(pipelines: &[Pipeline], stop: &Stop) -> Result<(), Failure> {
     let (tell, mut ended) = mpsc::channel(pipelines.len().max(1));
     let mut tasks = Tasks::default();
     for pipeline in pipelines.iter().cloned() {
-        let generation = pipeline.generation();
-        info!(pipeline = %pipeline.plan.name, generation = generation.number, steps = generation.plugins.len(), "running");
+        let running = pipeline.running();
+        let generation = &running.generation;
+        info!(pipeline = %pipeline.name, generation = generation.number, steps = generation.plugins.len(), "running");
         let (tell, stop) = (tell.clone(), stop.clone());
-        let name = Arc::clone(&pipeline.plan.name);
+        let name = Arc::clone(&pipeline.name);
         tasks.spawn(&name, async move {
-            let outcome = conclude(&pipeline.plan.name, pipeline.run(stop.clone()).await);
+            let outcome = conclude(&pipeline.name, pipeline.run(stop.clone()).await);
             if matches!(outcome, Conclusion::Failed(_)) {
                 stop.cancel();
             }
@@ -138,6 +135,27 @@ fn watch_signals(stop: &Stop, tasks: &mut Tasks) -> Result<(), Failure> {
             }
             info!("stopping: what is in flight is settled first");
             stop.cancel();
+        }
+    });
+    Ok(())
+}
+
+/// SIGHUP asks every pipeline to look at its files.
+fn watch_hangups(pipelines: &[Pipeline], stop: &Stop, tasks: &mut Tasks) -> Result<(), Failure> {
+    let failed = |error| Failure::Running(format!("signals cannot be watched: {error}"));
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    let (pipelines, stop) = (pipelines.to_vec(), stop.clone());
+    tasks.spawn("reload signal", async move {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                _ = hangup.recv() => {}
+            }
+            for pipeline in &pipelines {
+                // What came of it is logged, and in `/status`.
+                drop(pipeline.reloader.ask(Trigger::Signal, false).await);
+            }
         }
     });
     Ok(())

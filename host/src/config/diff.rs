@@ -28,3 +28,13 @@ pub struct Change {
     /// What holds from now on; none where the key is gone.
     pub to: Option<String>,
 }
+
+pub fn diff(_: &super::Loaded, _: &super::Loaded) -> Result<Vec<Change>, Vec<String>> {
+    Ok(Vec::new())
+}
+pub fn reopens_source(_: &[Change]) -> bool {
+    false
+}
+pub fn reopened_sinks(_: &[Change]) -> Vec<String> {
+    Vec::new()
+}

@@ -67,6 +67,19 @@ impl Problems {
         self.count(Severity::Error) > 0
     }
 
+    /// The errors, a line each, with their places: `pipeline.toml:12:5: …`.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.list.iter().filter(|problem| problem.severity == Severity::Error).map(|problem| self.line(problem)).collect()
+    }
+
+    fn line(&self, problem: &Problem) -> String {
+        let file = self.text.file().display();
+        let place = problem.span.map(|span| self.text.position(span.offset)).map(|(line, column)| format!(":{line}:{column}"));
+        let advice = problem.advice().map(|advice| format!(" ({advice})")).unwrap_or_default();
+        format!("{file}{}: {}{advice}", place.unwrap_or_default(), problem.message)
+    }
+
     fn count(&self, severity: Severity) -> usize {
         self.list.iter().filter(|problem| problem.severity == severity).count()
     }

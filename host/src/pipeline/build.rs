@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::aboard::Meter;
 use super::chain::Chain;
 use super::generation::{Generation, PluginReport};
 use super::opening::Opener;
+use super::prepare::Making;
+use super::reload::{Gate, Gates};
 use super::seal::Sealer;
 use super::step::{Step, Work};
 use crate::config::{Plan, SealFormat, SealPlan, StepPlan};
 use crate::keys::{KeyError, KeyRing};
-use crate::plugin::{self, Cipher, Component, Engine, LoadError, Setup};
-use crate::telemetry::Telemetry;
+use crate::plugin::{self, Cipher, Component, LoadError, Setup};
 
 /// Why a plan cannot become a generation.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,37 @@ pub enum BuildProblem {
     NotOriginal,
 }
 
+impl BuildProblem {
+    /// The gate that says no.
+    pub(super) fn gate(&self) -> Gate {
+        match self {
+            Self::Plugin(error) => gate_of(error),
+            Self::Digest { .. } | Self::NotTold | Self::NoCipher(_) => Gate::Link,
+            Self::Setting { .. } | Self::Keys(_) | Self::NotOriginal => Gate::Settings,
+        }
+    }
+}
+
+fn gate_of(error: &LoadError) -> Gate {
+    match error {
+        LoadError::Engine(_)
+        | LoadError::Unreadable { .. }
+        | LoadError::NoFile { .. }
+        | LoadError::Empty
+        | LoadError::TooLarge { .. }
+        | LoadError::NotWasm { .. }
+        | LoadError::CoreModule
+        | LoadError::Invalid(_) => Gate::Compile,
+        LoadError::NotGranted { .. } => Gate::Capabilities,
+        LoadError::Limit { .. }
+        | LoadError::Settings(_)
+        | LoadError::Configure(_)
+        | LoadError::ConfigureFault(_)
+        | LoadError::Parameters(_) => Gate::Settings,
+        _ => Gate::Link,
+    }
+}
+
 /// What the plugin aes-256-cbc calls itself with `authenticate = false`.
 const ORIGINAL_CIPHER: &str = "aes-256-cbc-bare";
 
@@ -72,11 +105,10 @@ type Shelf = BTreeMap<PathBuf, Component>;
 ///
 /// # Errors
 /// Everything that is wrong, in the order of the plan.
-pub fn build(plan: &Plan, number: u64, engine: &Engine, telemetry: &Telemetry) -> Result<Generation, Vec<BuildError>> {
+pub(super) fn build(plan: &Plan, making: &Making<'_>, gates: &mut Gates) -> Result<Generation, Vec<BuildError>> {
     let mut errors = Vec::new();
-    let rings = load_rings(plan, &mut errors);
-    let mut builder =
-        Builder { plan, engine, telemetry, rings, shelf: Shelf::new(), reports: Vec::new(), ciphers: BTreeMap::new() };
+    let rings = gates.time(Gate::Settings, || load_rings(plan, &mut errors));
+    let mut builder = Builder { plan, making, gates, rings, shelf: Shelf::new(), reports: Vec::new(), ciphers: BTreeMap::new() };
     let used: BTreeSet<&Arc<str>> = plan.through.iter().chain(plan.sinks.iter().flat_map(|sink| &sink.through)).collect();
     let mut steps = BTreeMap::new();
     for step in plan.steps.values() {
@@ -92,9 +124,12 @@ pub fn build(plan: &Plan, number: u64, engine: &Engine, telemetry: &Telemetry) -
     }
     let chain = |names: &[Arc<str>]| names.iter().filter_map(|name| steps.get(name)).cloned().collect();
     let lane = |sink: &crate::config::SinkPlan| (Arc::clone(&sink.name), Chain::new(chain(&sink.through), None));
+    let meter = Arc::new(Meter::default());
     Ok(Generation {
-        number,
-        through: Chain::new(chain(&plan.through), plan.message_id.as_ref()),
+        number: making.number,
+        through: Chain::new(chain(&plan.through), plan.message_id.as_ref()).measured(Arc::clone(&meter)),
+        workers: plan.workers,
+        meter,
         lanes: plan.sinks.iter().map(lane).collect(),
         plugins: builder.reports,
         opener: Opener {
@@ -118,8 +153,8 @@ fn load_rings(plan: &Plan, errors: &mut Vec<BuildError>) -> BTreeMap<Arc<str>, A
 
 struct Builder<'a> {
     plan: &'a Plan,
-    engine: &'a Engine,
-    telemetry: &'a Telemetry,
+    making: &'a Making<'a>,
+    gates: &'a mut Gates,
     rings: BTreeMap<Arc<str>, Arc<KeyRing>>,
     shelf: Shelf,
     reports: Vec<PluginReport>,
@@ -144,7 +179,8 @@ impl Builder<'_> {
             // A step that nothing goes through is only proven to work.
             instances: if used { self.plan.workers } else { 1 },
         };
-        let ready = component.prepare(setup).map_err(|error| vec![BuildProblem::Plugin(error)])?;
+        let ready =
+            self.gates.time(Gate::Settings, || component.prepare(setup)).map_err(|error| vec![BuildProblem::Plugin(error)])?;
         let work = self.work(ready, step).map_err(|problem| vec![problem])?;
         self.reports.push(report(step, &component));
         Ok(Step {
@@ -152,7 +188,7 @@ impl Builder<'_> {
             digest: component.digest().into(),
             on_error: step.on_error,
             work,
-            telemetry: self.telemetry.clone(),
+            telemetry: self.making.telemetry.clone(),
         })
     }
 
@@ -160,7 +196,7 @@ impl Builder<'_> {
         if let Some(component) = self.shelf.get(file) {
             return Ok(component.clone());
         }
-        let component = self.engine.load_file(file)?;
+        let component = self.gates.time(Gate::Compile, || self.making.engine.load_file(file))?;
         self.shelf.insert(file.to_owned(), component.clone());
         Ok(component)
     }

@@ -6,15 +6,17 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::{mpsc, watch};
 
-use super::chain::Outcome;
+use super::aboard::Aboard;
+use super::chain::{Chain, Outcome};
 use super::dead_letter::{Desk, Refused, hand_in};
-use super::generation::Generation;
 use super::halt::Halt;
 use super::passing::pass;
 use super::step::Fall;
+use super::track::{Doorway, Track};
 use crate::delivery::{self, Delivery};
 use crate::ledger;
 use crate::lifecycle::Stop;
+use crate::source::{Pace, Refusal};
 
 /// Deliveries behind steps, with the generation that they went through.
 pub(super) struct Stepped {
@@ -24,36 +26,40 @@ pub(super) struct Stepped {
     pub(super) generation: u64,
 }
 
+/// Deliveries on their way to a lane's own steps, on the generation that they began on.
+pub(super) struct Share {
+    deliveries: Vec<Delivery>,
+    /// The batches that it is made of; never empty.
+    aboard: Vec<Arc<Aboard>>,
+}
+
 /// What the carrying of batches needs, before the fan-out and in each lane.
 #[derive(Clone)]
 pub(super) struct Carrier {
-    /// The generation that new batches begin on.
-    pub(super) current: watch::Receiver<Arc<Generation>>,
-    /// The sink whose own steps these are; none before the fan-out.
-    pub(super) lane: Option<Arc<str>>,
     /// Where refused deliveries go.
     pub(super) desk: Desk,
     /// Pulled by a step whose failure must stop the line.
     pub(super) halt: Halt,
-    /// Batches that are in the steps at one time.
-    pub(super) workers: usize,
-    /// Most messages of a batch, before one more source batch is joined to it.
-    pub(super) max_messages: usize,
+    /// How batches are cut.
+    pub(super) pace: watch::Receiver<Pace>,
     /// Ends pauses that steps asked for.
     pub(super) stop: Stop,
 }
 
 impl Carrier {
-    /// Carries until the source has ended and everything it gave has left the steps, or until the halt.
-    pub(super) async fn carry(self, mut batches: mpsc::Receiver<Vec<Delivery>>, onward: Onward) {
+    /// Carries what the source takes through the steps before the fan-out, and on to the lanes. Each batch begins on what is current then.
+    pub(super) async fn carry_all(self, mut batches: mpsc::Receiver<Vec<Delivery>>, tracks: watch::Receiver<Arc<Track>>) {
         let mut inside = FuturesOrdered::new();
         loop {
+            let workers = tracks.borrow().generation.workers;
             let stepped = tokio::select! {
                 biased;
                 Some(stepped) = inside.next() => stepped,
-                batch = next_batch(&mut batches, self.max_messages), if inside.len() < self.workers => match batch {
+                batch = next_batch(&mut batches, &self.pace), if inside.len() < workers => match batch {
                     Some(batch) => {
-                        inside.push_back(self.step(batch));
+                        // The one place at which a swap takes effect.
+                        let track = Arc::clone(&tracks.borrow());
+                        inside.push_back(self.begin(track, batch));
                         continue;
                     }
                     None => match inside.next().await {
@@ -63,33 +69,77 @@ impl Carrier {
                 },
             };
             // A batch that did not come through stops the line: what is behind it must not overtake it.
-            let Some(stepped) = stepped else { return };
-            onward.send(stepped).await;
+            let Some((track, aboard, stepped)) = stepped else { return };
+            fan_out(&track.lanes, stepped.deliveries, &Arc::new(aboard)).await;
         }
     }
 
+    async fn begin(&self, track: Arc<Track>, batch: Vec<Delivery>) -> Option<(Arc<Track>, Aboard, Stepped)> {
+        let aboard = Aboard::new(Arc::clone(&track.generation), batch.len());
+        let stepped = self.step(track.generation.through.clone(), &aboard, batch).await?;
+        Some((track, aboard, stepped))
+    }
+
+    /// Carries a lane's share through the lane's own steps, until the fan-out has closed the lane and all of it is out.
+    pub(super) async fn carry_lane(self, lane: Arc<str>, mut inlet: Inlet, writer: mpsc::Sender<Stepped>) {
+        let mut inside = FuturesOrdered::new();
+        let mut workers = 1;
+        loop {
+            let stepped = tokio::select! {
+                biased;
+                Some(stepped) = inside.next() => stepped,
+                share = inlet.next(&self.pace), if inside.len() < workers => match share {
+                    Some(share) => {
+                        workers = share.generation().workers;
+                        inside.push_back(self.step_share(&lane, share));
+                        continue;
+                    }
+                    None => match inside.next().await {
+                        Some(stepped) => stepped,
+                        None => return,
+                    },
+                },
+            };
+            let Some(stepped) = stepped else { return };
+            if !stepped.deliveries.is_empty() && writer.send(stepped).await.is_err() {
+                // A writer that is gone leaves its deliveries with the broker.
+                return;
+            }
+        }
+    }
+
+    async fn step_share(&self, lane: &str, share: Share) -> Option<Stepped> {
+        let aboard = share.aboard.first()?;
+        self.step(aboard.generation().lane(lane), aboard, share.deliveries).await
+    }
+
     /// Takes one batch through the steps and deals with what falls. None when the line must stop.
-    async fn step(&self, batch: Vec<Delivery>) -> Option<Stepped> {
-        // A batch ends on the generation that it began on.
-        let generation = Arc::clone(&self.current.borrow());
-        let chain = self.lane.as_ref().map_or_else(|| generation.through.clone(), |lane| generation.lane(lane));
+    async fn step(&self, chain: Chain, aboard: &Aboard, batch: Vec<Delivery>) -> Option<Stepped> {
+        let generation = aboard.generation();
         let outcome = pass(chain, batch, &self.stop).await?;
         if let Some(refusal) = outcome.halted() {
             self.halt.pull(&refusal);
             return None;
         }
-        self.drop_out(outcome.fallen, generation.number).await;
+        self.drop_out(outcome.fallen, aboard).await;
         Some(Stepped { deliveries: outcome.passed, generation: generation.number })
     }
 
-    async fn drop_out(&self, fallen: Vec<(Delivery, Fall)>, generation: u64) {
+    async fn drop_out(&self, fallen: Vec<(Delivery, Fall)>, aboard: &Aboard) {
+        if fallen.is_empty() {
+            return;
+        }
+        let generation = aboard.generation();
         let (mut dropped, mut refused) = (Vec::new(), Vec::new());
         for (delivery, fall) in fallen {
             match fall {
                 Fall::Dropped => dropped.push(delivery),
-                Fall::Refused(refusal) | Fall::Halted(refusal) => refused.push(Refused { delivery, refusal, generation }),
+                Fall::Refused(refusal) | Fall::Halted(refusal) => {
+                    refused.push(Refused { delivery, refusal, generation: generation.number });
+                }
             }
         }
+        generation.meter.refuse(refused.len());
         delivery::settle(dropped, ledger::Outcome::Dropped);
         hand_in(&self.desk, refused).await;
     }
@@ -97,50 +147,68 @@ impl Carrier {
 
 /// The next batch, joined with what waits behind it: a source that is faster than the steps gives many small ones, and every batch
 /// costs the same call, statement and wake-up whatever its size. Dropping the future loses nothing.
-async fn next_batch(batches: &mut mpsc::Receiver<Vec<Delivery>>, max_messages: usize) -> Option<Vec<Delivery>> {
+async fn next_batch(batches: &mut mpsc::Receiver<Vec<Delivery>>, pace: &watch::Receiver<Pace>) -> Option<Vec<Delivery>> {
     let mut batch = batches.recv().await?;
-    while batch.len() < max_messages {
+    let most = pace.borrow().max_messages;
+    while batch.len() < most {
         let Ok(more) = batches.try_recv() else { break };
         batch.extend(more);
     }
     Some(batch)
 }
 
+/// The way into a lane.
+pub(super) struct Inlet {
+    shares: mpsc::Receiver<Share>,
+    /// Came first on another generation than the shares before it.
+    waiting: Option<Share>,
+}
+
+impl Inlet {
+    pub(super) fn new(shares: mpsc::Receiver<Share>) -> Self {
+        Self { shares, waiting: None }
+    }
+
+    /// The next share, joined with what waits behind it on the same generation. Dropping the future loses nothing.
+    async fn next(&mut self, pace: &watch::Receiver<Pace>) -> Option<Share> {
+        let mut share = match self.waiting.take() {
+            Some(share) => share,
+            None => self.shares.recv().await?,
+        };
+        let most = pace.borrow().max_messages;
+        while share.deliveries.len() < most {
+            let Ok(more) = self.shares.try_recv() else { break };
+            if !Arc::ptr_eq(share.generation(), more.generation()) {
+                self.waiting = Some(more);
+                break;
+            }
+            share.deliveries.extend(more.deliveries);
+            share.aboard.extend(more.aboard);
+        }
+        Some(share)
+    }
+}
+
+impl Share {
+    fn generation(&self) -> &Arc<super::generation::Generation> {
+        self.aboard.first().expect("a share is made of one batch at least").generation()
+    }
+}
+
 impl Outcome {
-    fn halted(&self) -> Option<crate::source::Refusal> {
+    fn halted(&self) -> Option<Refusal> {
         self.fallen.iter().find_map(|(_, fall)| if let Fall::Halted(refusal) = fall { Some(refusal.clone()) } else { None })
     }
 }
 
-/// Where stepped batches go.
-pub(super) enum Onward {
-    /// To every lane.
-    Lanes(Vec<(Arc<str>, mpsc::Sender<Vec<Delivery>>)>),
-    /// To the lane's writer.
-    Writer(mpsc::Sender<Stepped>),
-}
-
-impl Onward {
-    async fn send(&self, stepped: Stepped) {
-        if stepped.deliveries.is_empty() {
-            return;
-        }
-        match self {
-            // A writer that is gone leaves its deliveries with the broker.
-            Self::Writer(writer) => drop(writer.send(stepped).await),
-            Self::Lanes(lanes) => fan_out(lanes, stepped.deliveries).await,
-        }
+async fn fan_out(lanes: &[Doorway], deliveries: Vec<Delivery>, aboard: &Arc<Aboard>) {
+    if deliveries.is_empty() {
+        return;
     }
-}
-
-async fn fan_out(lanes: &[(Arc<str>, mpsc::Sender<Vec<Delivery>>)], deliveries: Vec<Delivery>) {
-    let names: Vec<Arc<str>> = lanes.iter().map(|(name, _)| Arc::clone(name)).collect();
-    let mut shares: Vec<Vec<Delivery>> = lanes.iter().map(|_| Vec::with_capacity(deliveries.len())).collect();
-    for delivery in deliveries {
-        delivery.fan_out(&names).into_iter().zip(&mut shares).for_each(|(twin, share)| share.push(twin));
-    }
-    for ((_, lane), share) in lanes.iter().zip(shares) {
+    let names: Vec<Arc<str>> = lanes.iter().map(|lane| Arc::clone(&lane.name)).collect();
+    for (lane, deliveries) in lanes.iter().zip(delivery::fan_out(deliveries, &names)) {
+        let share = Share { deliveries, aboard: vec![Arc::clone(aboard)] };
         // The channel holds a whole window, so that no lane ever waits for another here; a lane that is gone leaves its deliveries with the broker.
-        drop(lane.send(share).await);
+        drop(lane.shares.send(share).await);
     }
 }

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::aboard::Meter;
 use super::step::{Fall, Step, Verdict};
 use crate::delivery::{Delivery, Duty};
 use crate::message::{Fields, Message, MessageId, Pointer};
@@ -12,6 +15,8 @@ use crate::message::{Fields, Message, MessageId, Pointer};
 pub(super) struct Chain {
     steps: Arc<[Step]>,
     id: Option<Arc<Fields>>,
+    /// Measures how long batches wait before it; only before the fan-out.
+    pub(super) meter: Option<Arc<Meter>>,
 }
 
 /// A batch between two steps. Pieces of one upstream message stay together, in order.
@@ -59,7 +64,20 @@ impl Chain {
     /// A chain of steps; `id` says where the body holds the message id, for messages that came without one.
     #[must_use]
     pub(super) fn new(steps: Vec<Step>, id: Option<&Pointer>) -> Self {
-        Self { steps: steps.into(), id: id.map(|pointer| Arc::new(Fields::new([pointer]))) }
+        Self { steps: steps.into(), id: id.map(|pointer| Arc::new(Fields::new([pointer]))), meter: None }
+    }
+
+    /// The same chain, measured.
+    #[must_use]
+    pub(super) fn measured(self, meter: Arc<Meter>) -> Self {
+        Self { meter: Some(meter), ..self }
+    }
+
+    /// Notes that a batch is in it now that was ready then.
+    pub(super) fn begun(&self, ready: Option<Instant>) {
+        if let Some(meter) = &self.meter {
+            meter.begun(ready);
+        }
     }
 
     /// Whether there is nothing to do.

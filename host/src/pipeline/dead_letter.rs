@@ -6,12 +6,13 @@ use std::time::SystemTime;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::postbox::Postbox;
 use crate::backoff::Backoff;
 use crate::delivery::{Delivery, settle};
 use crate::ledger::Outcome;
 use crate::lifecycle::Stop;
 use crate::message::Message;
-use crate::source::{Letter, Mailbox, Refusal, SideQueue, StageError, header};
+use crate::source::{Letter, Refusal, SideQueue, StageError, header};
 
 /// Letters that are confirmed together.
 const WINDOW: usize = 1000;
@@ -33,7 +34,7 @@ pub(super) struct Office {
     /// Name of the pipeline.
     pub(super) pipeline: Arc<str>,
     /// Where the letters go.
-    pub(super) mailbox: Arc<dyn Mailbox>,
+    pub(super) postbox: Postbox,
 }
 
 /// The desk where refused deliveries are handed in. The office settles them.
@@ -59,7 +60,7 @@ impl Office {
         let letters: Vec<Letter> = batch.iter().map(letter).collect();
         let mut backoff = Backoff::default();
         let mut told = false;
-        while let Err(error) = self.mailbox.put(&SideQueue::Dead, &letters).await {
+        while let Err(error) = self.postbox.mailbox().put(&SideQueue::Dead, &letters).await {
             if !std::mem::replace(&mut told, true) {
                 warn!(letters = letters.len(), code = error.code, cause = %error, "dead letters are not confirmed; trying again until they are");
             }
@@ -82,7 +83,7 @@ impl Office {
         }
         let letters: Vec<Letter> =
             refused.into_iter().map(|(message, refusal)| self.letter(message, &refusal, generation)).collect();
-        self.mailbox.put(&SideQueue::Dead, &letters).await
+        self.postbox.mailbox().put(&SideQueue::Dead, &letters).await
     }
 
     fn letter(&self, message: Message, refusal: &Refusal, generation: u64) -> Letter {

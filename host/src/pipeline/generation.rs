@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::aboard::Meter;
 use super::chain::Chain;
 use super::opening::Opener;
 use crate::plugin::Kind;
@@ -15,6 +16,10 @@ pub struct Generation {
     pub number: u64,
     /// The steps before the fan-out.
     pub(super) through: Chain,
+    /// Batches that are in the steps at one time; its instances are made for so many.
+    pub(super) workers: usize,
+    /// Who is on it.
+    pub(super) meter: Arc<Meter>,
     /// Each sink's own steps, by name of the sink.
     pub(super) lanes: BTreeMap<Arc<str>, Chain>,
     /// What is loaded, for `/status`.
@@ -24,6 +29,21 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// The same steps under another number, with books of their own.
+    #[must_use]
+    pub(super) fn renumbered(&self, number: u64) -> Self {
+        let meter = Arc::new(Meter::default());
+        Self {
+            number,
+            through: self.through.clone().measured(Arc::clone(&meter)),
+            workers: self.workers,
+            meter,
+            lanes: self.lanes.clone(),
+            plugins: self.plugins.clone(),
+            opener: self.opener.clone(),
+        }
+    }
+
     /// The steps of a sink.
     #[must_use]
     pub(super) fn lane(&self, name: &str) -> Chain {

@@ -3,36 +3,58 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use async_trait::async_trait;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
 use super::carry::Stepped;
 use super::dead_letter::{Desk, Refused, hand_in};
 use super::parking::Parking;
+use super::stages;
 use crate::backoff::Backoff;
-use crate::config::OnFailure;
+use crate::config::{OnFailure, SinkPlan};
 use crate::delivery::{Delivery, Duty, settle_duties};
 use crate::ledger::Outcome;
 use crate::lifecycle::Stop;
 use crate::message::Message;
 use crate::sink::{Sink, StageError, Written};
-use crate::source::Refusal;
+use crate::source::{Pace, Refusal};
 use crate::telemetry::{Counter, Health, Telemetry};
 
 /// Pause between two proofs of an idle sink that is down.
 const PROOF: Duration = Duration::from_secs(1);
 
+/// What a lane runs by; it may change while the lane runs.
+#[derive(Clone)]
+pub(super) struct LaneSettings {
+    /// The sink.
+    pub(super) sink: SinkPlan,
+    /// The sink is opened anew where this differs from what is open.
+    pub(super) number: u64,
+}
+
+/// Which of its settings a lane has open.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Opened {
+    /// Their number.
+    pub(super) number: u64,
+    /// How long nothing was written because of it.
+    pub(super) took: Duration,
+}
+
 /// A lane's writer.
 pub(super) struct Lane {
     /// Writes, and tells how it is.
     pub(super) writer: Writer,
-    /// What a failure means.
-    pub(super) on_failure: OnFailure,
-    /// Present where a failure means parking.
-    pub(super) parking: Option<Parking>,
-    /// Most messages of a write, before one more batch is joined to it.
-    pub(super) max_messages: usize,
+    /// What it runs by.
+    pub(super) settings: watch::Receiver<LaneSettings>,
+    /// Tells which of them are open.
+    pub(super) opened: watch::Sender<Opened>,
+    /// What the sink cannot take, or could not before.
+    pub(super) parking: Parking,
+    /// How batches are cut.
+    pub(super) pace: watch::Receiver<Pace>,
     /// Where refused deliveries go.
     pub(super) desk: Desk,
     /// Ends every wait.
@@ -66,10 +88,11 @@ impl Lane {
             return;
         }
         loop {
-            let due = self.parking.as_ref().and_then(Parking::due);
+            let due = self.parking.due();
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
+                () = changed(&mut self.settings) => self.adopt().await,
                 // Before the next batch: else a steady stream would only ever be parked, and nothing stored.
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.recover().await,
                 batch = batches.recv() => match batch {
@@ -85,6 +108,22 @@ impl Lane {
         }
     }
 
+    /// Runs by what holds now. A sink whose settings differ is closed and opened anew, between two writes.
+    async fn adopt(&mut self) {
+        let LaneSettings { sink, number } = self.settings.borrow_and_update().clone();
+        self.parking.follow();
+        if number == self.opened.borrow().number {
+            return;
+        }
+        let begun = Instant::now();
+        // The old one goes first: two cannot listen on one address.
+        std::mem::replace(&mut self.writer.sink, Box::new(Closed)).close().await;
+        self.writer.sink = stages::make_sink(&sink, &self.writer.telemetry);
+        self.prove().await;
+        info!(sink = %self.writer.stage, took = ?begun.elapsed(), "the sink was opened anew with its new settings");
+        self.opened.send_replace(Opened { number, took: begun.elapsed() });
+    }
+
     /// Writes nothing, which proves that the sink works: an idle pipeline knows how it is as well.
     async fn prove(&mut self) {
         // A failure is noted as the stage's health, and there is no message that could be hurt by it.
@@ -93,10 +132,9 @@ impl Lane {
 
     /// Before the first batch: whatever an earlier run parked is older. False when the stop came first.
     async fn look_for_parked(&mut self) -> bool {
-        let Some(parking) = &mut self.parking else { return true };
         let mut backoff = Backoff::default();
         let mut told = false;
-        while let Err(failure) = parking.look().await {
+        while let Err(failure) = self.parking.look().await {
             // Once: the source reports the same outage, and for how long.
             if !std::mem::replace(&mut told, true) {
                 warn!(sink = %self.writer.stage, cause = %failure, "the parking queue cannot be looked at; trying again until it can");
@@ -105,19 +143,21 @@ impl Lane {
                 return false;
             }
         }
+        self.note_parked();
         true
     }
 
     /// Takes a batch, joined with what waits behind it.
     async fn take(&mut self, mut stepped: Stepped, batches: &mut mpsc::Receiver<Stepped>) {
-        while stepped.deliveries.len() < self.max_messages {
+        let most = self.pace.borrow().max_messages;
+        while stepped.deliveries.len() < most {
             let Ok(more) = batches.try_recv() else { break };
             stepped.deliveries.extend(more.deliveries);
             stepped.generation = more.generation;
         }
         let (messages, duties) = stepped.deliveries.into_iter().map(Delivery::into_parts).unzip();
         let batch = Batch { messages, duties, generation: stepped.generation };
-        if self.parking.as_ref().is_some_and(Parking::is_parked) {
+        if self.parking.is_parked() {
             self.park(batch, "parked_before", "older messages of this sink are parked").await;
         } else {
             self.write(batch).await;
@@ -133,15 +173,22 @@ impl Lane {
                 Ok(written) => return self.settle(batch, written).await,
                 Err(failure) => failure,
             };
-            match self.on_failure {
+            let on_failure = self.settings.borrow().sink.on_failure;
+            match on_failure {
                 OnFailure::Discard => return self.discard(batch),
                 OnFailure::Park(after) if begun.elapsed() >= after => {
                     return self.park(batch, &failure.code, &failure.message).await;
                 }
                 OnFailure::Park(_) | OnFailure::Block => {}
             }
-            if !backoff.wait(&self.stop).await {
-                return;
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = changed(&mut self.settings) => {
+                    self.adopt().await;
+                    backoff.reset();
+                }
+                () = sleep(backoff.pause()) => {}
             }
         }
     }
@@ -177,23 +224,44 @@ impl Lane {
     }
 
     async fn park(&mut self, batch: Batch, code: &str, cause: &str) {
-        let Some(parking) = &mut self.parking else { return };
         let Batch { messages, duties, generation } = batch;
         let deliveries = messages.into_iter().zip(duties).map(|(message, duty)| Delivery::from_parts(message, duty)).collect();
-        parking.park(deliveries, generation, (code, cause), &self.stop).await;
+        self.parking.park(deliveries, generation, (code, cause), &self.stop).await;
+        self.note_parked();
     }
 
     /// Tries to store what is parked, oldest first.
     async fn recover(&mut self) {
-        let Some(parking) = &mut self.parking else { return };
         let stage = &self.writer.stage;
-        match parking.recover(&mut self.writer.sink, &self.stop).await {
+        match self.parking.recover(&mut self.writer.sink, &self.stop).await {
             Ok(recovered) => {
                 self.writer.telemetry.count(Counter::RecoveredMessages, &[("sink", stage)], recovered);
                 self.writer.note_up();
             }
             Err(failure) => self.writer.note_down(&failure),
         }
+        self.note_parked();
+    }
+
+    fn note_parked(&self) {
+        self.writer.telemetry.set_parked(&self.settings.borrow().sink.name, self.parking.is_parked());
+    }
+}
+
+/// Waits for other settings; for ever, where nobody is left who could send them.
+async fn changed(settings: &mut watch::Receiver<LaneSettings>) {
+    if settings.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// In the place of a sink that is closed, until the next one is open.
+struct Closed;
+
+#[async_trait]
+impl Sink for Closed {
+    async fn write(&mut self, _: &[Message]) -> Result<Written, StageError> {
+        Err(StageError { code: "closed".into(), message: "the sink is being opened anew".into(), needs_operator: false })
     }
 }
 

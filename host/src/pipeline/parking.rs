@@ -13,6 +13,7 @@ use super::dead_letter::Office;
 use super::generation::Generation;
 use super::passing::pass_messages;
 use super::step::Fall;
+use super::track::Track;
 use crate::backoff::Backoff;
 use crate::delivery::{Delivery, settle};
 use crate::ledger::Outcome;
@@ -27,8 +28,10 @@ pub(super) struct Parking {
     sink: Arc<str>,
     queue: SideQueue,
     office: Office,
-    current: watch::Receiver<Arc<Generation>>,
+    tracks: watch::Receiver<Arc<Track>>,
     max_messages: usize,
+    /// Number of the mailbox that `state` is about.
+    postbox_number: u64,
     state: State,
 }
 
@@ -49,8 +52,25 @@ impl State {
 impl Parking {
     /// The parking of a sink; nothing is known of its queue yet.
     #[must_use]
-    pub(super) fn new(sink: Arc<str>, office: Office, current: watch::Receiver<Arc<Generation>>, max_messages: usize) -> Self {
-        Self { queue: SideQueue::Parked(Arc::clone(&sink)), sink, office, current, max_messages, state: State::Empty }
+    pub(super) fn new(sink: Arc<str>, office: Office, tracks: watch::Receiver<Arc<Track>>, max_messages: usize) -> Self {
+        let postbox_number = office.postbox.number();
+        Self {
+            queue: SideQueue::Parked(Arc::clone(&sink)),
+            sink,
+            office,
+            tracks,
+            max_messages,
+            postbox_number,
+            state: State::Empty,
+        }
+    }
+
+    /// Looks at another mailbox where the source has got another one: until it has looked, it takes it that something is parked there.
+    pub(super) fn follow(&mut self) {
+        let number = self.office.postbox.number();
+        if std::mem::replace(&mut self.postbox_number, number) != number {
+            self.state = State::parked();
+        }
     }
 
     /// Whether older messages are parked.
@@ -73,7 +93,7 @@ impl Parking {
     /// # Errors
     /// Fails when the source cannot be reached.
     pub(super) async fn look(&mut self) -> Result<(), StageError> {
-        let mut taking = self.office.mailbox.open(&self.queue).await?;
+        let mut taking = self.office.postbox.mailbox().open(&self.queue).await?;
         // What is looked at and not removed stays on the queue.
         if !taking.next(1).await?.is_empty() {
             info!(sink = %self.sink, "messages are parked from before; they are stored first");
@@ -87,7 +107,7 @@ impl Parking {
         let letters = self.letters(&deliveries, generation, code, cause);
         let mut backoff = Backoff::default();
         let mut told = false;
-        while let Err(failure) = self.office.mailbox.put(&self.queue, &letters).await {
+        while let Err(failure) = self.office.postbox.mailbox().put(&self.queue, &letters).await {
             if !std::mem::replace(&mut told, true) {
                 warn!(sink = %self.sink, messages = letters.len(), code = failure.code, cause = %failure, "parking is not confirmed; trying again until it is");
             }
@@ -149,14 +169,14 @@ impl Parking {
         let State::Parked { taking, .. } = &mut self.state else { return Ok(0) };
         let queue = match taking {
             Some(queue) => queue,
-            None => taking.insert(self.office.mailbox.open(&self.queue).await?),
+            None => taking.insert(self.office.postbox.mailbox().open(&self.queue).await?),
         };
         let messages = queue.next(self.max_messages).await?;
         if messages.is_empty() {
             return Ok(0);
         }
         let count = messages.len() as u64;
-        let generation = Arc::clone(&self.current.borrow());
+        let generation = Arc::clone(&self.tracks.borrow().generation);
         let stored = Recovery { sink_name: &self.sink, office: &self.office, generation: &generation, stop };
         stored.store(messages, sink).await?;
         queue.remove().await?;

@@ -16,17 +16,27 @@ const REMINDER: Duration = Duration::from_secs(60);
 /// Takes deliveries through a chain. None when the stop came first, or the host's own code panicked: the messages then stay with the
 /// broker.
 pub(super) async fn pass(chain: Chain, deliveries: Vec<Delivery>, stop: &Stop) -> Option<Outcome> {
+    let ready = chain.meter.as_ref().and_then(|meter| meter.ready());
     if chain.is_empty() {
+        chain.begun(ready);
         return Some(Outcome { passed: deliveries, fallen: Vec::new() });
     }
     let (messages, duties): (Vec<Message>, Vec<Duty>) = deliveries.into_iter().map(Delivery::into_parts).unzip();
-    Some(pass_messages(chain, messages, stop).await?.into_outcome(duties))
+    Some(go(chain, messages, ready, stop).await?.into_outcome(duties))
 }
 
 /// As [`pass`], for messages without duties.
 pub(super) async fn pass_messages(chain: Chain, messages: Vec<Message>, stop: &Stop) -> Option<Passage> {
+    go(chain, messages, None, stop).await
+}
+
+async fn go(chain: Chain, messages: Vec<Message>, ready: Option<Instant>, stop: &Stop) -> Option<Passage> {
     let entering = chain.clone();
-    let mut progress = run(move || entering.advance(entering.enter(messages))).await?;
+    let enter = move || {
+        entering.begun(ready);
+        entering.advance(entering.enter(messages))
+    };
+    let mut progress = run(enter).await?;
     let mut reminded: Option<Instant> = None;
     loop {
         let (passage, pause) = match progress {

@@ -1,9 +1,20 @@
 //! Reloading: one at a time, the latest wins, and whatever fails leaves what runs as it was.
 
 mod event;
+mod gates;
+mod history;
+mod making;
+mod probation;
+mod reconciler;
+mod staging;
+mod swapping;
 
 pub use event::{Event, Gate, GateResult, Outcome, Pause, StageAction, StageChange, Swap, Trigger, Verdict};
+pub use gates::Gates;
+pub use history::History;
+pub(super) use reconciler::Reconciler;
 
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 /// What somebody asks of a pipeline that runs.
@@ -15,6 +26,15 @@ pub struct Request {
     pub force: bool,
     /// Where the outcome goes.
     pub reply: oneshot::Sender<Event>,
+}
+
+/// What can be gone back to, and whether what runs is being watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// The generation before, while it is kept ready.
+    pub rollback_to: Option<u64>,
+    /// Whether the present generation is on probation.
+    pub on_probation: bool,
 }
 
 /// The way to ask a running pipeline for a reload. Cheap to clone.

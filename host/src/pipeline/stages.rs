@@ -18,8 +18,8 @@ pub(super) struct SourceStage {
     pub(super) source: Box<dyn Source>,
     /// Its side queues.
     pub(super) mailbox: Arc<dyn Mailbox>,
-    /// Most messages that are taken and not acknowledged: what bounds every channel behind it.
-    pub(super) prefetch: usize,
+    /// Its journal, where it has one: it stays open while the source is opened anew.
+    pub(super) journal: Option<Journal>,
 }
 
 /// The source's stage: `source.KIND`.
@@ -31,23 +31,26 @@ pub(super) fn source_name(plan: &SourcePlan) -> &'static str {
     }
 }
 
-/// Opens the source. A broker is not contacted yet; a journal is.
+/// Opens the source. A broker is not contacted yet; a journal is, unless it is the one that is `held` already.
 ///
 /// # Errors
 /// Fails when the journal cannot be opened.
-pub(super) async fn open_source(plan: &SourcePlan) -> Result<SourceStage, StageError> {
+pub(super) async fn open_source(plan: &SourcePlan, held: Option<&Journal>) -> Result<SourceStage, StageError> {
     let name = source_name(plan);
     match plan {
         SourcePlan::RabbitMq(settings) => {
             let mailbox = Arc::new(rabbitmq::Mailbox::new(settings.clone(), name));
             let source = Box::new(rabbitmq::Source::new(settings.clone(), name));
-            Ok(SourceStage { source, mailbox, prefetch: settings.prefetch.into() })
+            Ok(SourceStage { source, mailbox, journal: None })
         }
         SourcePlan::Http(settings) => {
-            let journal = Journal::open(&settings.journal, &settings.queue).await?;
+            let journal = match held.filter(|journal| journal.is_of(&settings.journal, &settings.queue)) {
+                Some(journal) => journal.clone(),
+                None => Journal::open(&settings.journal, &settings.queue).await?,
+            };
             let mailbox = Arc::new(journal::Mailbox::new(journal.clone()));
-            let source = Box::new(http::HttpSource::new(settings.clone(), journal, name));
-            Ok(SourceStage { source, mailbox, prefetch: settings.prefetch.into() })
+            let source = Box::new(http::HttpSource::new(settings.clone(), journal.clone(), name));
+            Ok(SourceStage { source, mailbox, journal: Some(journal) })
         }
     }
 }

@@ -29,6 +29,9 @@ use crate::telemetry::{Health, Telemetry};
 /// Longest wait of a write for the listener's first attempt.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
 
+/// Longest wait for viewers to be told that the view ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Settings of `[sinks.NAME.live]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -133,5 +136,14 @@ impl Sink for LiveSink {
         let outcome = self.deliver(batch).await;
         self.report.tell(&outcome);
         outcome
+    }
+
+    async fn close(mut self: Box<Self>) {
+        self.stop.cancel();
+        if let Some(mut listener) = self.listener.take()
+            && timeout(LAST_WORDS, listener.join()).await.is_err()
+        {
+            listener.abort();
+        }
     }
 }

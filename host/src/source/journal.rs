@@ -154,6 +154,12 @@ impl Journal {
         &self.inner.file
     }
 
+    /// Whether it is the journal of `queue` in `folder`.
+    #[must_use]
+    pub fn is_of(&self, folder: &Path, queue: &str) -> bool {
+        self.inner.file == file::path(folder, queue) && *self.inner.queue == *queue
+    }
+
     /// Name of the source's own queue.
     #[must_use]
     pub fn queue(&self) -> &Arc<str> {

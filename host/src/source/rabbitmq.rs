@@ -11,7 +11,7 @@ mod mailbox;
 mod receipts;
 mod taking;
 
-pub use consume::Source;
+pub use consume::{Source, prove};
 pub use envelope::Envelope;
 pub use mailbox::Mailbox;
 

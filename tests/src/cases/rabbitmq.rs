@@ -11,8 +11,9 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use tidegate::delivery::settle;
 use tidegate::ledger::Outcome;
+use tidegate::source::Pace;
 
-use self::running::{Running, settings};
+use self::running::{PACE, Running, settings};
 use crate::broker::{Queue, eventually};
 use crate::servers::amqp_url;
 
@@ -75,7 +76,7 @@ async fn what_is_ready_comes_in_one_batch_and_never_more_than_a_batch_holds() {
 #[tokio::test]
 async fn a_batch_lingers_for_more_when_it_is_told_to() {
     let queue = Queue::classic().await;
-    let mut running = Running::start_with(settings(&queue.name), |intake| intake.linger = Duration::from_millis(500));
+    let mut running = Running::start_with(settings(&queue.name), Pace { linger: Duration::from_millis(500), ..PACE });
     running.is_up().await;
     queue.publish(["a"]).await;
     queue.publish(["b"]).await;
@@ -128,7 +129,7 @@ async fn properties_and_bytes_arrive_as_they_were_published() {
 async fn a_stop_acknowledges_what_settles_in_time_and_says_what_it_leaves() {
     let queue = Queue::classic().await;
     queue.publish((0..20).map(|index| index.to_string())).await;
-    let mut running = Running::start_with(settings(&queue.name), |intake| intake.drain_timeout = Duration::from_millis(700));
+    let mut running = Running::start_with(settings(&queue.name), Pace { drain_timeout: Duration::from_millis(700), ..PACE });
     let mut deliveries = running.take(20).await;
     let unsettled = deliveries.split_off(12);
     running.ask_to_stop();

@@ -16,7 +16,7 @@ use crate::delivery::{Delivery, Mark, Window};
 use crate::ledger::Ledger;
 use crate::lifecycle::Stop;
 use crate::source::journal::{Journal, Stored};
-use crate::source::{Intake, StageError};
+use crate::source::{Intake, Pace, StageError};
 
 /// What is taken and not acknowledged holds at most this many bytes, however many messages the prefetch allows.
 const HELD_BYTES: usize = 256 << 20;
@@ -47,9 +47,7 @@ pub(super) struct Feed {
     /// None after the stop.
     batches: Option<mpsc::Sender<Vec<Delivery>>>,
     prefetch: usize,
-    max_messages: usize,
-    linger: Duration,
-    drain_timeout: Duration,
+    pace: watch::Receiver<Pace>,
     window: Arc<Window>,
     marks: watch::Receiver<Mark>,
     arrivals: watch::Receiver<u64>,
@@ -91,9 +89,7 @@ impl Feed {
             ledger: intake.ledger,
             batches: Some(intake.batches),
             prefetch: usize::from(settings.prefetch.max(1)),
-            max_messages: intake.max_messages.max(1),
-            linger: intake.linger,
-            drain_timeout: intake.drain_timeout,
+            pace: intake.pace,
             marks: window.marks(),
             window,
             arrivals: journal.arrivals(),
@@ -126,7 +122,7 @@ impl Feed {
 
     /// Acknowledges what settles before the time is up.
     async fn drain(mut self) -> u64 {
-        let deadline = Instant::now() + self.drain_timeout;
+        let deadline = Instant::now() + self.pace.borrow().drain_timeout;
         let never = Stop::new();
         loop {
             self.acknowledge();
@@ -255,10 +251,10 @@ impl Feed {
 
     /// What the journal has, up to a batch; waits a little for more where the batch is not full.
     async fn gather(&mut self, stop: &Stop) -> Result<Vec<Stored>, StageError> {
-        let most = self.max_messages.min(self.prefetch - self.taken.len());
+        let most = self.pace.borrow().max_messages.max(1).min(self.prefetch - self.taken.len());
         let bytes = BATCH_BYTES.min(HELD_BYTES - self.taken_bytes);
         let mut stored = self.look(self.read, most, bytes).await?;
-        let deadline = Instant::now() + self.linger;
+        let deadline = Instant::now() + self.pace.borrow().linger;
         while self.drained && !stored.is_empty() && stored.len() < most && Instant::now() < deadline {
             tokio::select! {
                 biased;

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::*;
 use crate::delivery::{Delivery, settle};
 use crate::ledger::{Ledger, Outcome};
 use crate::listener::client::{ask, ask_whole, send};
+use crate::source::Pace;
 use crate::source::journal::Journal;
 use crate::telemetry::{Health, Telemetry};
 
@@ -52,9 +53,7 @@ async fn start_in(folder: TempDir, settings: Settings, linger: Duration) -> Runn
         batches: sender,
         ledger: Arc::clone(&ledger),
         telemetry: telemetry.clone(),
-        max_messages: 8,
-        linger,
-        drain_timeout: Duration::from_secs(5),
+        pace: watch::channel(Pace { max_messages: 8, linger, drain_timeout: Duration::from_secs(5) }).1,
     };
     let mut door = source.door();
     let (tell_left, left) = watch::channel(None);

@@ -62,6 +62,17 @@ impl Source {
     }
 }
 
+/// Proves that a source with these settings can consume: connects, declares the queue where there is none, and leaves.
+///
+/// # Errors
+/// Says why it cannot.
+pub async fn prove(settings: &Settings) -> Result<(), StageError> {
+    let link = Link::open(settings, "tidegate check").await?;
+    let declared = declare::source_queue(&link, &settings.queue).await;
+    link.close().await;
+    declared
+}
+
 #[async_trait]
 impl crate::source::Source for Source {
     async fn run(self: Box<Self>, mut intake: Intake, stop: Stop) -> u64 {
@@ -149,15 +160,18 @@ impl Session {
             fault = take(&mut self.consumer, &self.receipts, &intake) => fault.map(End::Lost),
         };
         let Some(end) = end else {
-            let drain_timeout = intake.drain_timeout;
-            drop(intake);
+            let drain_timeout = intake.pace().drain_timeout;
             let tag = self.consumer.tag();
             let cancelled = self.link.answer("cancelling the consumer", self.channel.basic_cancel(tag, Default::default())).await;
-            if let Err(fault) = cancelled {
-                debug!(cause = fault.message, "the consumer could not be cancelled");
-            }
-            last.cancel();
-            drain(passing.as_mut(), &self.link, &self.channel, drain_timeout).await;
+            let rest = async {
+                match cancelled {
+                    Ok(()) => take_rest(&mut self.consumer, &self.receipts, intake).await,
+                    Err(fault) => debug!(cause = fault.message, "the consumer could not be cancelled"),
+                }
+                last.cancel();
+            };
+            let passed = async { tokio::join!(rest, passing.as_mut()).1 };
+            drain(passed, &self.link, &self.channel, drain_timeout).await;
             drop(passing);
             return Carried::Stopped(self.end().await);
         };
@@ -234,12 +248,36 @@ async fn watch(link: &Link, channel: &Channel, queue: &str) -> StageError {
 async fn take(consumer: &mut Consumer, receipts: &Receipts, intake: &Intake) -> Option<StageError> {
     // The room is asked for first: a batch that would have to wait for it could be larger, and would be lost with the connection.
     while let Ok(room) = intake.batches.reserve().await {
-        match gather(consumer, intake.max_messages.max(1), intake.linger).await {
+        let pace = intake.pace();
+        match gather(consumer, pace.max_messages.max(1), pace.linger).await {
             Ok(batch) => room.send(receipts.take(batch)),
             Err(fault) => return Some(fault),
         }
     }
     None
+}
+
+/// Takes what the broker had sent ahead of the cancelled consumer: given back, it would only be delivered again.
+async fn take_rest(consumer: &mut Consumer, receipts: &Receipts, intake: Intake) {
+    let most = intake.pace().max_messages.max(1);
+    loop {
+        let mut batch = Vec::new();
+        while batch.len() < most {
+            match consumer.next().await {
+                Some(Ok(delivery)) => batch.push(delivery),
+                // Both end the stream: nothing comes behind them.
+                Some(Err(_)) | None => break,
+            }
+        }
+        let is_last = batch.len() < most;
+        match intake.batches.reserve().await {
+            Ok(room) if !batch.is_empty() => room.send(receipts.take(batch)),
+            Ok(_) | Err(_) => return,
+        }
+        if is_last {
+            return;
+        }
+    }
 }
 
 /// What is ready, one message at least. Dropping the future leaves what it has gathered with the broker.

@@ -48,6 +48,7 @@ impl Receipts {
 
     /// Takes messages into the window.
     pub(super) fn take(&self, batch: Vec<lapin::message::Delivery>) -> Vec<Delivery> {
+        self.ledger.receive_again(batch.iter().filter(|delivery| delivery.redelivered).count() as u64);
         let (messages, ackers): (Vec<_>, Vec<_>) = batch.into_iter().map(envelope::unpack).unzip();
         self.lock().ackers.extend(ackers);
         self.window.take(messages)

@@ -7,15 +7,17 @@ use tidegate::delivery::{Delivery, settle};
 use tidegate::ledger::{Ledger, Outcome};
 use tidegate::lifecycle::{Stop, Tasks};
 use tidegate::source::rabbitmq::{Settings, Source};
-use tidegate::source::{Intake, Source as _};
+use tidegate::source::{Intake, Pace, Source as _};
 use tidegate::telemetry::{Health, Telemetry};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::broker::eventually;
 use crate::servers::amqp_url;
 
 pub(super) const MAX_MESSAGES: usize = 128;
+/// How these sources take.
+pub(super) const PACE: Pace = Pace { max_messages: MAX_MESSAGES, linger: Duration::ZERO, drain_timeout: Duration::from_secs(10) };
 const STAGE: &str = "source.rabbitmq";
 /// Longest wait for a batch.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,22 +45,14 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn start(settings: Settings) -> Self {
-        Self::start_with(settings, |_| {})
+        Self::start_with(settings, PACE)
     }
 
-    pub(super) fn start_with(settings: Settings, change: impl FnOnce(&mut Intake)) -> Self {
+    pub(super) fn start_with(settings: Settings, pace: Pace) -> Self {
         let (batches, receiver) = mpsc::channel(1);
         let (ledger, telemetry, stop) = (Arc::new(Ledger::default()), Telemetry::default(), Stop::new());
         ledger.open_lane("history");
-        let mut intake = Intake {
-            batches,
-            ledger: Arc::clone(&ledger),
-            telemetry: telemetry.clone(),
-            max_messages: MAX_MESSAGES,
-            linger: Duration::ZERO,
-            drain_timeout: Duration::from_secs(10),
-        };
-        change(&mut intake);
+        let intake = Intake { batches, ledger: Arc::clone(&ledger), telemetry: telemetry.clone(), pace: watch::channel(pace).1 };
         let (report, left) = oneshot::channel();
         let mut tasks = Tasks::default();
         let running = Box::new(Source::new(settings, STAGE)).run(intake, stop.clone());

@@ -1,0 +1,126 @@
+//! A file to a generation that may run: the gates that need nobody who runs already, at the start as at every change.
+
+use std::sync::Arc;
+
+use super::build::{BuildError, BuildProblem, build};
+use super::gate::{CaseFailure, run_cases};
+use super::generation::Generation;
+use super::reload::{Gate, Gates, Verdict};
+use crate::config::{Code, Loaded, Plan, Problem, Problems};
+use crate::plugin::Engine;
+use crate::telemetry::Telemetry;
+
+/// What a generation is made with.
+pub struct Making<'a> {
+    /// Its number.
+    pub number: u64,
+    /// Loads the plugins.
+    pub engine: &'a Engine,
+    /// Where its steps count.
+    pub telemetry: &'a Telemetry,
+    /// Told which gate comes next.
+    pub progress: &'a (dyn Fn(Gate) + Sync),
+}
+
+/// Builds a generation and sends it through the gates `compile` to `tests`. Blocking.
+///
+/// # Errors
+/// Everything that is wrong, pointed at in its file.
+pub fn prepare(loaded: &Loaded, making: &Making<'_>, gates: &mut Gates) -> Result<Generation, Problems> {
+    let refuse = |list| Problems::new(Arc::clone(&loaded.text), list);
+    (making.progress)(Gate::Compile);
+    let generation = match build(&loaded.plan, making, gates) {
+        Ok(generation) => generation,
+        Err(errors) => {
+            note_errors(&errors, gates);
+            return Err(refuse(errors.iter().map(|error| point_at(error, &loaded.plan)).collect()));
+        }
+    };
+    BUILDING.into_iter().for_each(|gate| gates.pass(gate));
+    check_seals(&generation, loaded, gates).map_err(refuse)?;
+    (making.progress)(Gate::Tests);
+    check_cases(&generation, loaded, gates).map_err(refuse)?;
+    Ok(generation)
+}
+
+/// The gates that building goes through, in order.
+const BUILDING: [Gate; 4] = [Gate::Compile, Gate::Link, Gate::Capabilities, Gate::Settings];
+
+/// All problems are told at once, but the first gate that says no is the one that counts.
+fn note_errors(errors: &[BuildError], gates: &mut Gates) {
+    let Some(first) = errors.iter().map(|error| error.problem.gate()).min() else { return };
+    for gate in BUILDING.into_iter().take_while(|gate| *gate < first) {
+        gates.pass(gate);
+    }
+    let at_gate = errors.iter().filter(|error| error.problem.gate() == first);
+    gates.note(first, Verdict::Refused, at_gate.map(told).collect());
+}
+
+fn told(error: &BuildError) -> String {
+    error.step.as_ref().map_or_else(|| error.problem.to_string(), |step| format!("steps.{step}: {}", error.problem))
+}
+
+fn check_seals(generation: &Generation, loaded: &Loaded, gates: &mut Gates) -> Result<(), Vec<Problem>> {
+    let ciphers = loaded.plan.steps.values().any(|step| step.seal.is_some());
+    if !ciphers {
+        gates.note(Gate::Seal, Verdict::Skipped, Vec::new());
+        return Ok(());
+    }
+    let _ = generation;
+    gates.pass(Gate::Seal);
+    Ok(())
+}
+
+pub(super) fn check_cases(generation: &Generation, loaded: &Loaded, gates: &mut Gates) -> Result<(), Vec<Problem>> {
+    let cases = &loaded.plan.tests;
+    if cases.is_empty() {
+        gates.note(Gate::Tests, Verdict::Skipped, Vec::new());
+        return Ok(());
+    }
+    let failed = gates.time(Gate::Tests, || run_cases(cases, generation));
+    if failed.is_empty() {
+        gates.note(Gate::Tests, Verdict::Passed, vec![format!("{} passed", cases.len())]);
+        return Ok(());
+    }
+    let told = |case: &CaseFailure| format!("the test \"{}\" failed: {}", case.name, case.difference);
+    gates.note(Gate::Tests, Verdict::Refused, failed.iter().map(told).collect());
+    Err(failed.iter().map(|case| Problem::new(Code::FailedTest, told(case)).at(case.span)).collect())
+}
+
+/// A build error as a problem at its place in the file.
+fn point_at(error: &BuildError, plan: &Plan) -> Problem {
+    let message = error.problem.to_string();
+    let problem = match &error.problem {
+        BuildProblem::Plugin(cause) => Problem::new(code_of(cause.code()), message),
+        BuildProblem::Digest { .. } => {
+            Problem::new(Code::WrongDigest, message).help("if the new file is the one you mean, change `sha256`")
+        }
+        BuildProblem::Setting { pointer, .. } => {
+            let key = pointer.replace('/', ".");
+            Problem::new(Code::BadSetting, format!("the plugin refuses its setting: {message}")).path(format!("settings{key}"))
+        }
+        BuildProblem::NotTold | BuildProblem::NoCipher(_) | BuildProblem::NotOriginal => Problem::new(Code::WrongKind, message),
+        BuildProblem::Keys(_) => Problem::new(Code::BadValue, message),
+    };
+    let Some(step) = error.step.as_ref().and_then(|step| plan.steps.get(step)) else { return problem };
+    let spans = &step.spans;
+    let (key, span) = match &error.problem {
+        BuildProblem::Setting { pointer, .. } => {
+            let span = spans.settings.get(pointer).or_else(|| spans.settings.get("")).unwrap_or(&spans.step);
+            (format!("settings{}", pointer.replace('/', ".")), span)
+        }
+        BuildProblem::Plugin(_) | BuildProblem::Digest { .. } => ("plugin".to_owned(), &spans.plugin),
+        _ => (String::new(), &spans.step),
+    };
+    let path = format!("steps.{}.{key}", step.name);
+    problem.at(*span).path(path.trim_end_matches('.'))
+}
+
+/// The loader's own codes, as far as a file's author tells them apart.
+fn code_of(code: &str) -> Code {
+    match code {
+        "plugin_not_granted" => Code::DeniedImport,
+        "plugin_settings" | "plugin_configure" => Code::BadSetting,
+        _ => Code::BadPlugin,
+    }
+}
