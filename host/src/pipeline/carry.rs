@@ -7,10 +7,11 @@ use futures_util::stream::FuturesOrdered;
 use tokio::sync::{mpsc, watch};
 
 use super::aboard::Aboard;
-use super::chain::{Chain, Outcome};
+use super::chain::Outcome;
 use super::dead_letter::{Desk, Refused, hand_in};
+use super::generation::Generation;
 use super::halt::Halt;
-use super::passing::pass;
+use super::passing::{Succession, pass};
 use super::step::Fall;
 use super::track::{Doorway, Track};
 use crate::delivery::{self, Delivery};
@@ -40,6 +41,8 @@ pub(super) struct Carrier {
     pub(super) desk: Desk,
     /// Pulled by a step whose failure must stop the line.
     pub(super) halt: Halt,
+    /// What is current.
+    pub(super) tracks: watch::Receiver<Arc<Track>>,
     /// How batches are cut.
     pub(super) pace: watch::Receiver<Pace>,
     /// Ends pauses that steps asked for.
@@ -48,17 +51,17 @@ pub(super) struct Carrier {
 
 impl Carrier {
     /// Carries what the source takes through the steps before the fan-out, and on to the lanes. Each batch begins on what is current then.
-    pub(super) async fn carry_all(self, mut batches: mpsc::Receiver<Vec<Delivery>>, tracks: watch::Receiver<Arc<Track>>) {
+    pub(super) async fn carry_all(self, mut batches: mpsc::Receiver<Vec<Delivery>>) {
         let mut inside = FuturesOrdered::new();
         loop {
-            let workers = tracks.borrow().generation.workers;
+            let workers = self.tracks.borrow().generation.workers;
             let stepped = tokio::select! {
                 biased;
                 Some(stepped) = inside.next() => stepped,
                 batch = next_batch(&mut batches, &self.pace), if inside.len() < workers => match batch {
                     Some(batch) => {
                         // The one place at which a swap takes effect.
-                        let track = Arc::clone(&tracks.borrow());
+                        let track = Arc::clone(&self.tracks.borrow());
                         inside.push_back(self.begin(track, batch));
                         continue;
                     }
@@ -76,7 +79,7 @@ impl Carrier {
 
     async fn begin(&self, track: Arc<Track>, batch: Vec<Delivery>) -> Option<(Arc<Track>, Aboard, Stepped)> {
         let aboard = Aboard::new(Arc::clone(&track.generation), batch.len());
-        let stepped = self.step(track.generation.through.clone(), &aboard, batch).await?;
+        let stepped = self.step(None, &aboard, batch).await?;
         Some((track, aboard, stepped))
     }
 
@@ -108,28 +111,28 @@ impl Carrier {
         }
     }
 
-    async fn step_share(&self, lane: &str, share: Share) -> Option<Stepped> {
+    async fn step_share(&self, lane: &Arc<str>, share: Share) -> Option<Stepped> {
         let aboard = share.aboard.first()?;
-        self.step(aboard.generation().lane(lane), aboard, share.deliveries).await
+        self.step(Some(Arc::clone(lane)), aboard, share.deliveries).await
     }
 
     /// Takes one batch through the steps and deals with what falls. None when the line must stop.
-    async fn step(&self, chain: Chain, aboard: &Aboard, batch: Vec<Delivery>) -> Option<Stepped> {
-        let generation = aboard.generation();
-        let outcome = pass(chain, batch, &self.stop).await?;
+    async fn step(&self, lane: Option<Arc<str>>, aboard: &Aboard, batch: Vec<Delivery>) -> Option<Stepped> {
+        let succession = Succession { tracks: self.tracks.clone(), lane };
+        let begun_on = Arc::clone(aboard.generation());
+        let (outcome, generation) = pass(begun_on, succession, batch, &self.stop).await?;
         if let Some(refusal) = outcome.halted() {
             self.halt.pull(&refusal);
             return None;
         }
-        self.drop_out(outcome.fallen, aboard).await;
+        self.drop_out(outcome.fallen, &generation).await;
         Some(Stepped { deliveries: outcome.passed, generation: generation.number })
     }
 
-    async fn drop_out(&self, fallen: Vec<(Delivery, Fall)>, aboard: &Aboard) {
+    async fn drop_out(&self, fallen: Vec<(Delivery, Fall)>, generation: &Generation) {
         if fallen.is_empty() {
             return;
         }
-        let generation = aboard.generation();
         let (mut dropped, mut refused) = (Vec::new(), Vec::new());
         for (delivery, fall) in fallen {
             match fall {
@@ -190,7 +193,7 @@ impl Inlet {
 }
 
 impl Share {
-    fn generation(&self) -> &Arc<super::generation::Generation> {
+    fn generation(&self) -> &Arc<Generation> {
         self.aboard.first().expect("a share is made of one batch at least").generation()
     }
 }

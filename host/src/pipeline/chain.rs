@@ -159,6 +159,19 @@ impl Passage {
         pause
     }
 
+    /// Goes on in another chain: at the step of the same name, or where that is gone at the first of its followers that is there.
+    pub(super) fn change_over(&mut self, from: &Chain, to: &Chain) {
+        let rest = from.steps.get(self.next..).unwrap_or_default();
+        let place = |step: &Step| to.steps.iter().position(|other| other.stage == step.stage);
+        let next = rest.iter().find_map(place).unwrap_or(to.steps.len());
+        if rest.first().is_none_or(|held| place(held).is_none()) {
+            // Nobody holds them any more.
+            let released = |piece: Piece| Piece { state: piece.state.released(), ..piece };
+            self.pieces = std::mem::take(&mut self.pieces).into_iter().map(released).collect();
+        }
+        self.next = next;
+    }
+
     /// The messages alone, in order, with why those fell that did: for who has no duties (test cases, parked messages).
     pub(super) fn into_fates(self) -> impl Iterator<Item = (Message, Option<Fall>)> {
         self.pieces.into_iter().map(|piece| match piece.state {
@@ -185,6 +198,15 @@ impl Passage {
             outcome.add(messages, falls, duty);
         }
         outcome
+    }
+}
+
+impl State {
+    fn released(self) -> Self {
+        match self {
+            Self::Held(message) => Self::Going(message),
+            state => state,
+        }
     }
 }
 

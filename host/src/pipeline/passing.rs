@@ -1,11 +1,16 @@
 //! Taking a batch through a chain, off the async threads, with the pauses that steps ask for.
 
+use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{error, warn};
 
 use super::chain::{Chain, Outcome, Passage, Progress};
+use super::generation::Generation;
+use super::track::Track;
 use crate::delivery::{Delivery, Duty};
 use crate::lifecycle::{Stop, blocking};
 use crate::message::Message;
@@ -13,47 +18,113 @@ use crate::message::Message;
 /// A step that holds the line is logged this often.
 const REMINDER: Duration = Duration::from_secs(60);
 
-/// Takes deliveries through a chain. None when the stop came first, or the host's own code panicked: the messages then stay with the
-/// broker.
-pub(super) async fn pass(chain: Chain, deliveries: Vec<Delivery>, stop: &Stop) -> Option<Outcome> {
+/// Where a batch goes on that a step holds while a newer generation comes into force.
+#[derive(Clone)]
+pub(super) struct Succession {
+    /// What is current.
+    pub(super) tracks: watch::Receiver<Arc<Track>>,
+    /// The sink whose own steps these are; none before the fan-out.
+    pub(super) lane: Option<Arc<str>>,
+}
+
+impl Succession {
+    /// Waits for another generation than this; for ever, where nobody is left who could bring one.
+    async fn after(&mut self, number: u64) -> Arc<Generation> {
+        let newer = self.tracks.wait_for(|track| track.generation.number != number).await;
+        match newer.map(|track| Arc::clone(&track.generation)) {
+            Ok(generation) => generation,
+            Err(_) => pending().await,
+        }
+    }
+
+    fn chain(&self, generation: &Generation) -> Chain {
+        self.lane.as_ref().map_or_else(|| generation.through.clone(), |lane| generation.lane(lane))
+    }
+}
+
+/// Takes deliveries through the chain of a generation. None when the stop came first, or the host's own code panicked: the messages then
+/// stay with the broker.
+pub(super) async fn pass(
+    mut generation: Arc<Generation>,
+    mut succession: Succession,
+    deliveries: Vec<Delivery>,
+    stop: &Stop,
+) -> Option<(Outcome, Arc<Generation>)> {
+    let mut chain = succession.chain(&generation);
     let ready = chain.meter.as_ref().and_then(|meter| meter.ready());
     if chain.is_empty() {
         chain.begun(ready);
-        return Some(Outcome { passed: deliveries, fallen: Vec::new() });
+        return Some((Outcome { passed: deliveries, fallen: Vec::new() }, generation));
     }
     let (messages, duties): (Vec<Message>, Vec<Duty>) = deliveries.into_iter().map(Delivery::into_parts).unzip();
-    Some(go(chain, messages, ready, stop).await?.into_outcome(duties))
+    let mut progress = enter(&chain, messages, ready).await?;
+    let mut reminder = Reminder::default();
+    loop {
+        let (mut passage, pause) = match progress {
+            Progress::Done(passage) => return Some((passage.into_outcome(duties), generation)),
+            Progress::Held(passage, pause) => (passage, pause),
+        };
+        reminder.tell(pause);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            newer = succession.after(generation.number) => {
+                // A mended step mends what waits for it.
+                let successor = succession.chain(&newer);
+                passage.change_over(&chain, &successor);
+                (chain, generation) = (successor, newer);
+            }
+            () = sleep(pause) => {}
+        }
+        progress = advance(&chain, passage).await?;
+    }
 }
 
-/// As [`pass`], for messages without duties.
+/// As [`pass`], for messages without duties, on this chain alone.
 pub(super) async fn pass_messages(chain: Chain, messages: Vec<Message>, stop: &Stop) -> Option<Passage> {
-    go(chain, messages, None, stop).await
-}
-
-async fn go(chain: Chain, messages: Vec<Message>, ready: Option<Instant>, stop: &Stop) -> Option<Passage> {
-    let entering = chain.clone();
-    let enter = move || {
-        entering.begun(ready);
-        entering.advance(entering.enter(messages))
-    };
-    let mut progress = run(enter).await?;
-    let mut reminded: Option<Instant> = None;
+    let mut progress = enter(&chain, messages, None).await?;
+    let mut reminder = Reminder::default();
     loop {
         let (passage, pause) = match progress {
             Progress::Done(passage) => return Some(passage),
             Progress::Held(passage, pause) => (passage, pause),
         };
-        if reminded.is_none_or(|at| at.elapsed() >= REMINDER) {
-            warn!(pause = ?pause, "a step asked for a retry; the messages behind it wait");
-            reminded = Some(Instant::now());
-        }
+        reminder.tell(pause);
         tokio::select! {
             biased;
             () = stop.cancelled() => return None,
             () = sleep(pause) => {}
         }
-        let again = chain.clone();
-        progress = run(move || again.advance(passage)).await?;
+        progress = advance(&chain, passage).await?;
+    }
+}
+
+async fn enter(chain: &Chain, messages: Vec<Message>, ready: Option<Instant>) -> Option<Progress> {
+    let chain = chain.clone();
+    run(move || {
+        chain.begun(ready);
+        chain.advance(chain.enter(messages))
+    })
+    .await
+}
+
+async fn advance(chain: &Chain, passage: Passage) -> Option<Progress> {
+    let chain = chain.clone();
+    run(move || chain.advance(passage)).await
+}
+
+/// Says from time to time that a step holds the line.
+#[derive(Default)]
+struct Reminder {
+    last: Option<Instant>,
+}
+
+impl Reminder {
+    fn tell(&mut self, pause: Duration) {
+        if self.last.is_none_or(|at| at.elapsed() >= REMINDER) {
+            warn!(pause = ?pause, "a step asked for a retry; the messages behind it wait");
+            self.last = Some(Instant::now());
+        }
     }
 }
 

@@ -144,14 +144,20 @@ impl Works {
         };
         let lanes = plan.sinks.iter().map(|sink| works.start_lane(sink)).collect();
         works.tracks.send_replace(Arc::new(Track { generation: Arc::clone(&running.generation), lanes }));
-        let carrying = works.carrier(works.abort.clone()).carry_all(incoming, works.tracks.subscribe());
+        let carrying = works.carrier(works.abort.clone()).carry_all(incoming);
         works.tasks.spawn("steps", carrying);
         works.start_source(stage, stages::source_name(&plan.source));
         works
     }
 
     fn carrier(&self, stop: Stop) -> Carrier {
-        Carrier { desk: self.desk.clone(), halt: self.halt.clone(), pace: self.pace.subscribe(), stop }
+        Carrier {
+            desk: self.desk.clone(),
+            halt: self.halt.clone(),
+            tracks: self.tracks.subscribe(),
+            pace: self.pace.subscribe(),
+            stop,
+        }
     }
 
     fn start_source(&mut self, stage: SourceStage, name: &'static str) {
