@@ -1,4 +1,11 @@
-//! What the operator sees over HTTP: health, readiness, status, metrics. Never message contents.
+//! What the operator sees and asks for over HTTP: health, readiness, status, metrics, reloads. Never message contents.
+
+mod asking;
+
+#[cfg(test)]
+mod tests;
+
+pub use asking::{Asked, Answered};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,12 +16,15 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::ledger::Balance;
 use crate::lifecycle::Stop;
+use crate::listener;
+use crate::pipeline::reload::{Event, Standing};
 use crate::pipeline::{Pipeline, PluginReport};
+use crate::secret::Secret;
 use crate::telemetry::{Health, Telemetry};
 
 /// What the admin HTTP shows.
@@ -24,23 +34,29 @@ pub struct Shown {
     pub pipelines: Arc<Vec<Pipeline>>,
     /// The counters of the process.
     pub telemetry: Telemetry,
+    /// What those who ask for a reload must show; without one only programs of this machine may ask.
+    pub token: Option<Secret>,
 }
 
 /// `/status` of one pipeline.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Status {
     /// Version of the host.
-    pub version: &'static str,
+    pub version: String,
     /// Name of the pipeline.
     pub pipeline: String,
     /// Generation that new batches begin on.
     pub generation: u64,
+    /// What can be gone back to, and whether what runs is on probation.
+    pub standing: Standing,
     /// What became of every message.
     pub ledger: Balance,
     /// Every step's plugin.
     pub plugins: Vec<PluginReport>,
     /// How each stage is.
     pub stages: BTreeMap<String, Health>,
+    /// The last reloads, oldest first: 100 at most.
+    pub reloads: Vec<Event>,
 }
 
 /// Serves until the stop.
@@ -48,12 +64,15 @@ pub struct Status {
 /// # Errors
 /// Fails when the listener does.
 pub async fn serve(listener: TcpListener, shown: Shown, stop: Stop) -> std::io::Result<()> {
+    let bound = listener.local_addr()?;
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
+        .merge(asking::routes(shown.token.clone(), bound))
         .with_state(shown);
+    let router = listener::guarded(router, bound);
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
@@ -103,12 +122,14 @@ impl Status {
         let running = pipeline.running();
         let generation = &running.generation;
         Self {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             pipeline: pipeline.name.to_string(),
             generation: generation.number,
+            standing: pipeline.standing(),
             ledger: pipeline.ledger.balance(),
             plugins: generation.plugins.clone(),
             stages: pipeline.telemetry.stages(),
+            reloads: pipeline.history.list(),
         }
     }
 }

@@ -19,6 +19,7 @@ mod report;
 mod resolve;
 mod rings;
 mod root;
+mod settings;
 mod sinks;
 mod sources;
 mod steps;
@@ -44,6 +45,7 @@ pub use interpolate::Environment;
 pub use plan::*;
 pub use problem::{Code, Problem, Severity};
 pub use report::{Look, Problems};
+pub use settings::Settings;
 pub use text::{Span, Text};
 
 use interpolate::Sources;
@@ -72,6 +74,8 @@ pub struct Loaded {
     pub text: Arc<Text>,
     /// Every file that decides what runs: this one, plugins, key files, certificates, and what `${file:…}` read.
     pub files: Vec<PathBuf>,
+    /// Every key that holds, and the contents of the files that keys name: what a later reading is compared with.
+    pub settings: Settings,
 }
 
 /// Reads a file and what it names.
@@ -108,7 +112,8 @@ pub fn load_text(text: Text, options: &Options) -> Result<Loaded, Problems> {
     match plan {
         Some(plan) if !problems.has_errors() => {
             let files = found.files.into_iter().chain([text.file().to_owned()]).collect::<BTreeSet<_>>();
-            Ok(Loaded { plan, warnings: problems.list().to_vec(), text, files: files.into_iter().collect() })
+            let (warnings, settings) = (problems.list().to_vec(), found.settings);
+            Ok(Loaded { plan, warnings, text, files: files.into_iter().collect(), settings })
         }
         _ => Err(problems),
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How a lane answered for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub struct Ledger {
 }
 
 /// The ledger at one moment, as `/status` shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Balance {
     /// Messages taken from the source, redeliveries included.
     pub received: u64,
@@ -88,7 +88,7 @@ pub struct Balance {
 }
 
 /// One lane's column at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneBalance {
     /// Further messages that transformers made by splitting.
     pub split: u64,
@@ -96,7 +96,7 @@ pub struct LaneBalance {
     pub absent: i64,
     /// Messages by outcome.
     #[serde(flatten)]
-    pub outcomes: BTreeMap<&'static str, u64>,
+    pub outcomes: BTreeMap<String, u64>,
 }
 
 impl Ledger {
@@ -213,7 +213,7 @@ impl Column {
     }
 
     fn read(&self, fanned_out: u64) -> LaneBalance {
-        let count = |outcome: &Outcome| (outcome.name(), self.cell(*outcome).load(Ordering::Relaxed));
+        let count = |outcome: &Outcome| (outcome.name().to_owned(), self.cell(*outcome).load(Ordering::Relaxed));
         let outcomes = Outcome::ALL.iter().map(count).collect();
         let missed = fanned_out.saturating_sub(self.entered.load(Ordering::Relaxed));
         let absent = i64::try_from(missed).unwrap_or(i64::MAX) + self.before.load(Ordering::Relaxed);

@@ -42,7 +42,7 @@ pub async fn serve(address: SocketAddr, stage: &str, router: Router, tell: impl 
     let Some((listener, bound)) = bind(address, stage, &tell, &stop).await else { return };
     info!(stage, %bound, "listening");
     tell(Door::Open(bound));
-    let router = router.layer(from_fn_with_state(bound, guard));
+    let router = guarded(router, bound);
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "small answers may be delayed");
@@ -94,6 +94,11 @@ fn words(error: &io::Error) -> String {
 #[must_use]
 pub fn error(status: StatusCode, message: &str) -> Response {
     (status, axum::Json(serde_json::json!({ "error": message }))).into_response()
+}
+
+/// The same router, which answers on a loopback address only the programs of this machine.
+pub fn guarded(router: Router, bound: SocketAddr) -> Router {
+    router.layer(from_fn_with_state(bound, guard))
 }
 
 async fn guard(State(bound): State<SocketAddr>, request: Request, next: Next) -> Response {

@@ -113,9 +113,9 @@ impl Pipeline {
         Self {
             name: Arc::clone(&plan.name),
             ledger,
+            history: History::new(telemetry.clone()),
             telemetry,
             reloader,
-            history: History::default(),
             current: watch::Sender::new(Arc::new(Running { loaded: Arc::new(loaded), generation: Arc::new(generation) })),
             standing: watch::Sender::default(),
             requests: Arc::new(Mutex::new(Some(requests))),

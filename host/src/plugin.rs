@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What a component is, read from what it exports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Says yes or no.

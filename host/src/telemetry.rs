@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter as Cell;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ledger::Balance;
 
@@ -33,11 +35,15 @@ pub enum Counter {
     StageConnects,
     /// Parked messages that the sink took later. Labels: sink.
     RecoveredMessages,
+    /// Reloads that were tried. Labels: outcome, trigger.
+    Reloads,
+    /// Reloads that a gate refused. Labels: gate.
+    GateRefusals,
 }
 
 impl Counter {
     /// Every counter, for `/metrics`.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::RejectedMessages,
         Self::StepFaults,
         Self::PassedMessages,
@@ -47,6 +53,8 @@ impl Counter {
         Self::StageFailures,
         Self::StageConnects,
         Self::RecoveredMessages,
+        Self::Reloads,
+        Self::GateRefusals,
     ];
 
     /// Name (without `tidegate_` and `_total`) and help on `/metrics`.
@@ -62,12 +70,48 @@ impl Counter {
             Self::StageFailures => ("stage_failures", "Writes that failed and were tried again or parked"),
             Self::StageConnects => ("stage_connects", "Connections that a stage opened"),
             Self::RecoveredMessages => ("recovered_messages", "Parked messages that the sink took later"),
+            Self::Reloads => ("reloads", "Reloads that were tried"),
+            Self::GateRefusals => ("gate_refusals", "Reloads that a gate refused"),
         }
     }
 }
 
+/// What the host times. The last word is the unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Timer {
+    /// The longest wait of a worker's first batch on a new generation, one observation a swap.
+    SwapPauseSeconds,
+    /// From what asked for a reload to its end.
+    ReloadSeconds,
+}
+
+impl Timer {
+    /// Every timer, for `/metrics`.
+    pub const ALL: [Self; 2] = [Self::SwapPauseSeconds, Self::ReloadSeconds];
+
+    /// Name (without `tidegate_`) and help on `/metrics`.
+    #[must_use]
+    pub fn describe(self) -> (&'static str, &'static str) {
+        match self {
+            Self::SwapPauseSeconds => ("swap_pause_seconds", "Longest wait of a worker's first batch on a new generation"),
+            Self::ReloadSeconds => ("reload_seconds", "From what asked for a reload to its end"),
+        }
+    }
+
+    /// From 10 microseconds to 40 seconds, by fours.
+    fn buckets() -> Histogram {
+        Histogram::new(exponential_buckets(0.000_01, 4.0, 12))
+    }
+}
+
 type Labels = Vec<(String, String)>;
-type Families = Vec<(Counter, Family<Labels, Cell>)>;
+
+/// The series of the process. They outlive generations.
+#[derive(Debug)]
+struct Families {
+    counters: Vec<(Counter, Family<Labels, Cell>)>,
+    timers: Vec<(Timer, Family<Labels, Histogram>)>,
+}
 
 /// Counters and health of one pipeline. Cheap to clone; the counters are those of the whole process, labelled by pipeline.
 #[derive(Clone, Debug)]
@@ -80,7 +124,7 @@ pub struct Telemetry {
 }
 
 /// Whether a stage can do its work now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", content = "reason", rename_all = "lowercase")]
 pub enum Health {
     /// It has not connected yet.
@@ -93,7 +137,9 @@ pub enum Health {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        let families = Counter::ALL.iter().map(|counter| (*counter, Family::default())).collect();
+        let counters = Counter::ALL.iter().map(|counter| (*counter, Family::default())).collect();
+        let timers = Timer::ALL.iter().map(|timer| (*timer, Family::new_with_constructor(Timer::buckets as fn() -> Histogram)));
+        let families = Families { counters, timers: timers.collect() };
         Self { pipeline: "pipeline".into(), families: Arc::new(families), stages: Arc::default(), parked: Arc::default() }
     }
 }
@@ -112,8 +158,16 @@ impl Telemetry {
         }
         let all = [("pipeline", &*self.pipeline)].into_iter().chain(labels.iter().copied());
         let labels: Labels = all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        if let Some((_, family)) = self.families.iter().find(|(known, _)| *known == counter) {
+        if let Some((_, family)) = self.families.counters.iter().find(|(known, _)| *known == counter) {
             family.get_or_create(&labels).inc_by(by);
+        }
+    }
+
+    /// Adds an observation to a timer.
+    pub fn time(&self, timer: Timer, took: Duration) {
+        let labels = vec![("pipeline".to_owned(), self.pipeline.to_string())];
+        if let Some((_, family)) = self.families.timers.iter().find(|(known, _)| *known == timer) {
+            family.get_or_create(&labels).observe(took.as_secs_f64());
         }
     }
 
@@ -157,7 +211,11 @@ impl Telemetry {
     #[must_use]
     pub fn exposition<'a>(&self, ledgers: impl IntoIterator<Item = (&'a str, Balance)>) -> String {
         let mut registry = Registry::with_prefix("tidegate");
-        for (counter, family) in self.families.iter() {
+        for (timer, family) in &self.families.timers {
+            let (name, help) = timer.describe();
+            registry.register(name, help, family.clone());
+        }
+        for (counter, family) in &self.families.counters {
             let (name, help) = counter.describe();
             registry.register(name, help, family.clone());
         }
@@ -165,9 +223,10 @@ impl Telemetry {
         registry.register("ledger_messages", "Messages of a pipeline: received = acked + returned + in flight", book.messages);
         registry.register(
             "lane_messages",
-            "A lane's answers; received + split is their sum when nothing is in flight",
+            "A lane's answers, and what went by without it (absent); received + split is their sum when nothing is in flight",
             book.lanes,
         );
+        registry.register("redelivered_messages", "Of the received, those that the broker delivered before", book.redelivered);
         registry.register("in_flight_messages", "Messages taken and not acknowledged yet", book.in_flight);
         let mut text = String::new();
         if encode(&mut text, &registry).is_err() {
@@ -181,6 +240,7 @@ impl Telemetry {
 #[derive(Default)]
 struct Book {
     messages: Family<Labels, Cell>,
+    redelivered: Family<Labels, Cell>,
     lanes: Family<Labels, Cell>,
     in_flight: Family<Labels, Gauge>,
 }
@@ -196,13 +256,14 @@ impl Book {
                 book.messages.get_or_create(&labels).inc_by(count);
             }
             for (lane, column) in &balance.lanes {
-                for (outcome, count) in
-                    column.outcomes.iter().map(|(name, count)| (*name, *count)).chain([("split", column.split)])
-                {
+                let absent = u64::try_from(column.absent).unwrap_or_default();
+                let further = [("split", column.split), ("absent", absent)];
+                for (outcome, count) in column.outcomes.iter().map(|(name, count)| (&**name, *count)).chain(further) {
                     let labels = vec![label("pipeline", pipeline), label("lane", lane), label("outcome", outcome)];
                     book.lanes.get_or_create(&labels).inc_by(count);
                 }
             }
+            book.redelivered.get_or_create(&vec![label("pipeline", pipeline)]).inc_by(balance.redelivered);
             let in_flight = i64::try_from(balance.in_flight).unwrap_or(i64::MAX);
             book.in_flight.get_or_create(&vec![label("pipeline", pipeline)]).set(in_flight);
         }
@@ -221,6 +282,16 @@ mod tests {
         for counter in Counter::ALL {
             telemetry.count(counter, &[("step", "x")], 2);
             let line = format!("tidegate_{}_total{{pipeline=\"pipeline\",step=\"x\"}} 2", counter.describe().0);
+            assert!(telemetry.exposition([]).contains(&line), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_timer_is_on_the_exposition_under_its_own_name() {
+        let telemetry = Telemetry::default();
+        for timer in Timer::ALL {
+            telemetry.time(timer, Duration::from_millis(1));
+            let line = format!("tidegate_{}_count{{pipeline=\"pipeline\"}} 1", timer.describe().0);
             assert!(telemetry.exposition([]).contains(&line), "{line}");
         }
     }

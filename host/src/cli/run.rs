@@ -1,6 +1,5 @@
 //! `tidegate run`: pipelines, until SIGTERM or Ctrl-C.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Args;
@@ -11,6 +10,7 @@ use tracing::{error, info};
 use super::Failure;
 use super::load::{self, Files};
 use crate::admin::{self, Shown};
+use crate::config::Admin;
 use crate::lifecycle::{Stop, Tasks, blocking};
 use crate::pipeline::reload::Trigger;
 use crate::pipeline::{Ended, Pipeline};
@@ -30,14 +30,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     // Compiling and warming take their time: off the async threads.
     let ready = blocking(move || load::ready_all(&arguments.files, &shared));
     let pipelines = ready.await.map_err(|failure| Failure::Running(format!("the start panicked: {failure}")))??;
-    let listen = pipelines.first().map(|pipeline| pipeline.running().plan().admin.listen);
+    let admin = pipelines.first().map(|pipeline| pipeline.running().plan().admin.clone());
     let stop = Stop::new();
     let mut tasks = Tasks::default();
     watch_signals(&stop, &mut tasks)?;
     watch_hangups(&pipelines, &stop, &mut tasks)?;
     let admin_stop = Stop::new();
-    if let Some(listen) = listen {
-        serve_admin(listen, &pipelines, telemetry, &admin_stop, &mut tasks).await?;
+    if let Some(admin) = admin {
+        serve_admin(admin, &pipelines, telemetry, &admin_stop, &mut tasks).await?;
     }
     let outcome = run_all(&pipelines, &stop).await;
     admin_stop.cancel();
@@ -45,7 +45,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 async fn serve_admin(
-    listen: SocketAddr,
+    Admin { listen, token }: Admin,
     pipelines: &[Pipeline],
     telemetry: Telemetry,
     stop: &Stop,
@@ -54,7 +54,7 @@ async fn serve_admin(
     let taken = |error| Failure::Running(format!("the admin address {listen} cannot be taken: {error}; set `[admin] listen`"));
     let listener = admin::bind(listen).await.map_err(taken)?;
     info!(address = %listener.local_addr().unwrap_or(listen), "admin is listening");
-    let shown = Shown { pipelines: Arc::new(pipelines.to_vec()), telemetry };
+    let shown = Shown { pipelines: Arc::new(pipelines.to_vec()), telemetry, token };
     let stop = stop.clone();
     tasks.spawn("admin", async move {
         if let Err(failure) = admin::serve(listener, shown, stop).await {

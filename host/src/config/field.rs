@@ -274,6 +274,13 @@ impl Field<'_> {
         }
     }
 
+    /// Whether nothing of the text stands in the file itself, not even as a default.
+    pub(super) fn is_all_from_outside(&self) -> bool {
+        let Value::Text(raw) = &self.node.value else { return true };
+        let from_outside = |piece: &Piece<'_>| matches!(piece, Piece::Variable { default: None, .. } | Piece::File(_));
+        pieces(raw).is_ok_and(|pieces| pieces.iter().all(from_outside))
+    }
+
     pub(super) fn is_true(&self) -> bool {
         matches!(self.node.value, Value::Boolean(true))
     }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::catalogue::Catalogue;
-use super::field::Field;
+use super::field::{Field, format_size};
 use super::interpolate::Sources;
 use super::problem::{Code, Problem, enumerate, nearest};
+use super::settings::Settings;
 use super::text::Span;
 use super::tree::{Entry, KeyPath, Node, Table, Value};
 
@@ -30,6 +31,8 @@ pub(super) struct Found {
     pub(super) catalogue: Catalogue,
     /// Every file that the text names, for whoever watches for changes.
     pub(super) files: BTreeSet<PathBuf>,
+    /// Every key that holds, for whoever compares two readings.
+    pub(super) settings: Settings,
     /// Keys that nobody asked for, reported once all keys are known.
     strays: Vec<Stray>,
 }
@@ -53,6 +56,14 @@ impl<'a> Context<'a> {
 
     pub(super) fn note_file(&self, file: PathBuf) {
         self.found.borrow_mut().files.insert(file);
+    }
+
+    /// Notes a file whose content matters to the key that names it.
+    pub(super) fn note_content(&self, path: &KeyPath, file: PathBuf) {
+        if self.looks_outside {
+            self.found.borrow_mut().settings.note_content(&path.to_string(), &file);
+        }
+        self.note_file(file);
     }
 
     /// Reads the root table.
@@ -130,7 +141,21 @@ impl<'a> Reader<'a> {
     pub(super) fn key(&self, name: &'static str, default: &str) -> Option<Field<'_>> {
         let pattern = self.pattern_of(name);
         self.context.found.borrow_mut().catalogue.note(pattern.clone(), default, self.key_span(name));
+        self.note_setting(name, default);
         self.plain_key(name, pattern)
+    }
+
+    fn note_setting(&self, name: &str, default: &str) {
+        let (path, settings) = (self.path.key(name), &mut self.context.found.borrow_mut().settings);
+        match self.table.get(name) {
+            Some(entry) => settings.note(&path, &entry.node, &self.context.sources),
+            None => settings.note_default(&path, default),
+        }
+    }
+
+    /// Notes a value in the one way in which it is compared, whatever way it is written in.
+    fn note_value(&self, name: &str, value: &str) {
+        self.context.found.borrow_mut().settings.note_value(&self.path.key(name), value);
     }
 
     fn plain_key(&self, name: &'static str, pattern: String) -> Option<Field<'_>> {
@@ -234,6 +259,7 @@ impl<'a> Reader<'a> {
     /// Says in the catalogue what holds without a key that is read by other means.
     pub(super) fn declare(&self, name: &'static str, default: &str) {
         self.context.found.borrow_mut().catalogue.note(self.pattern_of(name), default, self.key_span(name));
+        self.note_setting(name, default);
     }
 
     /// Whether anything stands in the table under a key.
@@ -265,11 +291,15 @@ impl<'a> Reader<'a> {
 
     pub(super) fn duration(&self, name: &'static str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
         let shown = humantime::format_duration(default).to_string();
-        self.key(name, &shown).and_then(|field| field.duration(range)).unwrap_or(default)
+        let duration = self.key(name, &shown).and_then(|field| field.duration(range)).unwrap_or(default);
+        self.note_value(name, &humantime::format_duration(duration).to_string());
+        duration
     }
 
     pub(super) fn size(&self, name: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
-        self.key(name, &super::field::format_size(default)).and_then(|field| field.size(range)).unwrap_or(default)
+        let size = self.key(name, &format_size(default)).and_then(|field| field.size(range)).unwrap_or(default);
+        self.note_value(name, &format_size(size));
+        size
     }
 
     pub(super) fn word<T: Copy>(&self, name: &'static str, default: &str, words: &[(&str, T)], fallback: T) -> T {
@@ -296,7 +326,7 @@ impl<'a> Reader<'a> {
             let help = "the path is relative to the folder of this file";
             field.note(Code::UnreadableFile, format!("there is no file `{}`", field.shown_file(&path)), help);
         }
-        self.context.note_file(path.clone());
+        self.context.note_content(&field.path, path.clone());
         Some(path)
     }
 

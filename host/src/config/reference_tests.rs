@@ -96,6 +96,7 @@ fn pipeline_toml_names_no_key_that_is_none() {
     let variables = [
         ("MESSAGES_KEY_1", "AAECAwQFBgcICQoLDA0ODw=="),
         ("MESSAGES_KEY_2", "AAEC"),
+        ("TIDEGATE_ADMIN_TOKEN", "0123456789abcdef"),
         ("MESSAGES_IV_1", "AAECAwQFBgcICQoLDA0ODw=="),
     ];
     for profile in [None, Some("embedded".to_owned())] {

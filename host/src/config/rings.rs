@@ -8,10 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT as BASE64;
 
 use super::field::Field;
-use super::interpolate::{Piece, pieces};
 use super::problem::{Code, Problem};
 use super::reader::Reader;
-use super::tree::Value;
 use crate::keys::{InlineKey, KeyRingPlan};
 use crate::secret::Secret;
 
@@ -55,7 +53,7 @@ fn ring_file(field: &Field<'_>, create: bool) -> Option<PathBuf> {
         let help = "`tidegate keys generate` prints a fresh one; `create = true` makes one where it is missing";
         field.note(Code::UnreadableFile, message, help);
     }
-    field.context.note_file(path.clone());
+    field.context.note_content(&field.path, path.clone());
     Some(path)
 }
 
@@ -87,10 +85,7 @@ fn inline_key(id: &Arc<str>, field: &Field<'_>) -> Option<InlineKey> {
 }
 
 fn secret_key(field: &Field<'_>) -> Option<Secret> {
-    if let Value::Text(raw) = &field.node.value
-        && let Ok(pieces) = pieces(raw)
-        && pieces.iter().any(|piece| !matches!(piece, Piece::Variable { default: None, .. } | Piece::File(_)))
-    {
+    if !field.is_all_from_outside() {
         let message = format!("a key in clear: `{}` must not stand in this file", field.path);
         let help = "whoever reads the file could open every row: write `\"${VAR}\"` or `\"${file:path}\"`, without a default, and take this \
                     key for known";

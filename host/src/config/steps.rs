@@ -56,7 +56,7 @@ fn component(field: &Field<'_>) -> Option<PathBuf> {
     if field.context.looks_outside && !path.is_file() {
         note_missing(field, &path);
     }
-    field.context.note_file(path.clone());
+    field.context.note_content(&field.path, path.clone());
     Some(path)
 }
 

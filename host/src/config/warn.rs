@@ -69,6 +69,11 @@ fn exposure(draft: &Draft, root: &Node, warn: Warn<'_>) {
             warn(path, Code::ExposedListener, message, "listen on 127.0.0.1, or let a firewall or a proxy decide who may");
         }
     }
+    if !draft.admin.listen.ip().is_loopback() && draft.admin.token.is_none() {
+        let message = "`tidegate reload`, `rollback` and `plan` are refused: the address is not loopback, and there is no token";
+        let help = "set `admin.token = \"${TIDEGATE_ADMIN_TOKEN}\"`";
+        warn(KeyPath::of(["admin", "token"]), Code::ExposedListener, message.to_owned(), help);
+    }
     if let Some(SourcePlan::RabbitMq(settings)) = &draft.source {
         let authority = Authority::of(&settings.uri);
         let default = authority.user.is_empty() || (authority.user, authority.password) == ("guest", "guest");

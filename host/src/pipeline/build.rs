@@ -19,7 +19,7 @@ use crate::plugin::{self, Cipher, Component, LoadError, Setup};
 /// Why a plan cannot become a generation.
 #[derive(Debug, thiserror::Error)]
 #[error("{problem}")]
-pub struct BuildError {
+pub(super) struct BuildError {
     /// The step that is wrong; none where it is a key ring.
     pub step: Option<Arc<str>>,
     /// What is wrong.
@@ -28,7 +28,7 @@ pub struct BuildError {
 
 /// What is wrong with a step or a ring.
 #[derive(Debug, thiserror::Error)]
-pub enum BuildProblem {
+pub(super) enum BuildProblem {
     /// The plugin cannot be loaded, linked, configured or warmed.
     #[error("{0}")]
     Plugin(LoadError),

@@ -13,7 +13,7 @@ use crate::message::{Fields, Message, MessageId, NoProperties, Pointer};
 
 /// A case that did not come out as expected.
 #[derive(Clone, Debug)]
-pub struct CaseFailure {
+pub(super) struct CaseFailure {
     /// Name of the case.
     pub name: String,
     /// Where it stands in its file.
@@ -49,7 +49,7 @@ impl fmt::Display for Fate {
 
 /// Runs every case; gives those that failed, in file order. Blocking.
 #[must_use]
-pub fn run_cases(cases: &[TestCase], generation: &Generation) -> Vec<CaseFailure> {
+pub(super) fn run_cases(cases: &[TestCase], generation: &Generation) -> Vec<CaseFailure> {
     let failed = |case: &TestCase| {
         let difference = run_case(case, generation).err()?;
         Some(CaseFailure { name: case.name.clone(), span: case.span, difference })

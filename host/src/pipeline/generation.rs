@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::aboard::Meter;
 use super::chain::Chain;
@@ -52,7 +52,7 @@ impl Generation {
 }
 
 /// One step's plugin, for `/status`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PluginReport {
     /// Name of the step.
     pub step: String,

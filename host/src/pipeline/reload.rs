@@ -14,7 +14,7 @@ pub use gates::Gates;
 pub use history::History;
 pub(super) use reconciler::Reconciler;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 /// What somebody asks of a pipeline that runs.
@@ -29,7 +29,7 @@ pub struct Request {
 }
 
 /// What can be gone back to, and whether what runs is being watched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// The generation before, while it is kept ready.
     pub rollback_to: Option<u64>,

@@ -1,5 +1,6 @@
 //! The tasks of one run, and what is changed on them while they run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ pub(super) struct Change {
     /// The source, opened with its new settings; none where the present one stays.
     pub(super) source: Option<SourceStage>,
     /// Names of sinks that are opened anew.
-    pub(super) reopened: Vec<Arc<str>>,
+    pub(super) reopened: BTreeSet<Arc<str>>,
     /// Where the stages are told that are not done at once.
     pub(super) reply: oneshot::Sender<Vec<Underway>>,
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::making::{Made, make};
 use super::probation::{LOOK, Probation};
@@ -104,7 +104,7 @@ impl Reconciler {
         let (expires, on_probation) = (self.previous.as_ref().map(|kept| kept.until), self.probation.is_some());
         let saved = async {
             match watches {
-                true => drop(self.watch.changed().await),
+                true => self.watch.changed().await,
                 false => pending().await,
             }
         };
@@ -281,6 +281,8 @@ fn log(event: &Event) {
         }
         Outcome::RolledBack => warn!(%pipeline, from = event.from, to = event.to, "rolled back; the files still say otherwise"),
         Outcome::Refused => error!(%pipeline, trigger, changed, reason, "the change was refused; what ran runs on as it was"),
+        // What a file holds at first is looked at too.
+        Outcome::Unchanged if event.trigger == Trigger::File => debug!(%pipeline, "the files say what runs"),
         Outcome::Unchanged | Outcome::Planned => info!(%pipeline, trigger, changed, outcome, "nothing was changed"),
     }
 }

@@ -1,10 +1,10 @@
 //! The gate `stages`: what would be opened anew can be reached, and nothing that is parked would be left behind.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use super::swapping::reopened_sinks;
 use crate::config::{self, Change, Plan, SinkKind, SinkPlan, SourcePlan};
 use crate::pipeline::{Pipeline, stages};
 use crate::source::rabbitmq;
@@ -14,7 +14,7 @@ use crate::telemetry::Telemetry;
 pub(super) async fn check(pipeline: &Pipeline, plan: &Plan, changes: &[Change]) -> Option<Vec<String>> {
     let running = pipeline.running();
     let old = running.plan();
-    let reopened = reopened_sinks(changes);
+    let reopened = config::reopened_sinks(changes);
     let opened: Vec<&SinkPlan> = plan.sinks.iter().filter(|sink| is_opened(sink, old, &reopened)).collect();
     let gone: Vec<&SinkPlan> = old.sinks.iter().filter(|sink| find(plan, &sink.name).is_none()).collect();
     let source = config::reopens_source(changes);
@@ -42,7 +42,7 @@ fn find<'a>(plan: &'a Plan, name: &str) -> Option<&'a SinkPlan> {
     plan.sinks.iter().find(|sink| *sink.name == *name)
 }
 
-fn is_opened(sink: &SinkPlan, old: &Plan, reopened: &[Arc<str>]) -> bool {
+fn is_opened(sink: &SinkPlan, old: &Plan, reopened: &BTreeSet<Arc<str>>) -> bool {
     find(old, &sink.name).is_none() || reopened.contains(&sink.name)
 }
 

@@ -38,7 +38,8 @@ pub(super) async fn swap(
     let (reply, underway) = oneshot::channel();
     next.generation.meter.watch(next.generation.workers);
     let generation = Arc::clone(&next.generation);
-    let change = Change { loaded: next.loaded, generation: next.generation, source, reopened: reopened_sinks(changed), reply };
+    let change =
+        Change { loaded: next.loaded, generation: next.generation, source, reopened: config::reopened_sinks(changed), reply };
     if works.send(change).await.is_err() {
         return Ok(None);
     }
@@ -68,11 +69,6 @@ async fn open_source(
     let stage = stages::open_source(&plan.source, journal.as_ref()).await?;
     *journal = stage.journal.clone();
     Ok(Some(stage))
-}
-
-/// Names of the sinks that are opened anew.
-pub(super) fn reopened_sinks(changed: &[Changed]) -> Vec<Arc<str>> {
-    config::reopened_sinks(changed).into_iter().map(Arc::from).collect()
 }
 
 /// Waits until nobody is on the old generation; says how many messages finished on it.
