@@ -5,7 +5,7 @@ mod asking;
 #[cfg(test)]
 mod tests;
 
-pub use asking::{Asked, Answered};
+pub use asking::{Answered, Asked};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,5 +1,6 @@
 //! What a person types. One command a file.
 
+mod ask;
 mod check;
 mod health;
 /// The original's configuration as a pipeline.toml.
@@ -12,8 +13,13 @@ mod logs;
 pub mod migrate;
 mod migrate_command;
 mod open;
+mod plan;
 mod progress;
+mod reload;
+mod report;
+mod rollback;
 mod run;
+mod status;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -24,7 +30,9 @@ use tokio::runtime::Runtime;
 /// A pipeline host whose steps are sandboxed WebAssembly components.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done, 1 failed while running, 2 wrong usage, 78 the configuration is wrong.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed while running, 2 wrong usage (or, of `plan`: something would change), 78 the configuration is wrong or a change is refused."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -42,6 +50,15 @@ enum Command {
     Run(run::Arguments),
     /// Checks pipeline files with their plugins, and runs their `[[test]]` cases. Contacts no server.
     Check(check::Arguments),
+    /// Says what a reload would change in the running host, class by class, and what each gate says. Exits 0 when nothing would change, 2 when
+    /// something would, 78 when it would be refused.
+    Plan(plan::Arguments),
+    /// Makes the running host take up what the files say now, and waits for what comes of it. Exits 78 when it is refused.
+    Reload(reload::Arguments),
+    /// Makes the running host go back to the generation before.
+    Rollback(rollback::Arguments),
+    /// Shows what the running host does: generation, plugins, stages, ledger, last reloads.
+    Status(status::Arguments),
     /// Opens stored values: one a line on standard input, their plaintext one a line on standard output.
     Open(open::Arguments),
     /// Makes and shows encryption keys.
@@ -63,12 +80,16 @@ enum Failure {
     /// The surroundings are wrong, or something failed while running: the operator must act.
     #[error("{0}")]
     Running(String),
+    /// `tidegate plan`: something would change.
+    #[error("")]
+    Changes,
 }
 
 impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Running(_) => 1,
+            Self::Changes => 2,
             // EX_CONFIG of sysexits.h.
             Self::Config(_) => 78,
         }
@@ -88,7 +109,9 @@ pub fn main() -> ExitCode {
     match dispatch(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            complain(&failure.to_string());
+            if !matches!(failure, Failure::Changes) {
+                complain(&failure.to_string());
+            }
             ExitCode::from(failure.code())
         }
     }
@@ -98,6 +121,10 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(arguments) => runtime()?.block_on(run::run(arguments)),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Plan(arguments) => runtime()?.block_on(plan::plan(arguments)),
+        Command::Reload(arguments) => runtime()?.block_on(reload::reload(arguments)),
+        Command::Rollback(arguments) => runtime()?.block_on(rollback::rollback(arguments)),
+        Command::Status(arguments) => runtime()?.block_on(status::status(arguments)),
         Command::Open(arguments) => open::open(&arguments),
         Command::Keys(arguments) => keys::keys(arguments),
         Command::Migrate(arguments) => runtime()?.block_on(migrate_command::migrate(arguments)),

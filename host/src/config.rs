@@ -89,6 +89,22 @@ pub fn load(file: &Path, options: &Options) -> Result<Loaded, Problems> {
     }
 }
 
+/// Reads `[admin]` alone: where the host of a file can be asked, even while the rest of the file is being changed.
+///
+/// # Errors
+/// What is wrong with the file's syntax, or with `[admin]`.
+pub fn load_admin(file: &Path, options: &Options) -> Result<Admin, Problems> {
+    let text = Arc::new(Text::read(file).map_err(|problem| Problems::new(Arc::new(Text::new(file, "")), vec![problem]))?);
+    let refuse = |problems| Problems::new(Arc::clone(&text), problems);
+    let root = tree::parse(&text).map_err(refuse)?;
+    let root =
+        Layers::split(root, &mut Vec::new()).merged(options.profile.as_deref()).map_err(|problem| refuse(vec![problem]))?;
+    let (draft, found) = read(&text, &root, options, true);
+    let is_admins = |problem: &Problem| problem.path.as_deref().is_some_and(|path| path.starts_with("admin."));
+    let problems: Vec<Problem> = found.problems.into_iter().filter(is_admins).collect();
+    if problems.is_empty() { Ok(draft.admin) } else { Err(refuse(problems)) }
+}
+
 /// Reads a text as if it stood in its file.
 ///
 /// # Errors

@@ -20,10 +20,13 @@ mod opening;
 mod parking;
 mod passing;
 mod postbox;
+mod preflight;
 mod prepare;
+mod recent;
 /// Reloading: what somebody asks for, and what came of it.
 pub mod reload;
 mod seal;
+mod seals;
 mod stages;
 mod step;
 mod track;
@@ -37,6 +40,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use self::recent::Recent;
 use self::reload::{History, Reconciler, Reloader, Request, Standing};
 use self::works::Works;
 use crate::config::{Loaded, Options, Plan};
@@ -61,6 +65,7 @@ pub struct Pipeline {
     pub history: History,
     current: watch::Sender<Arc<Running>>,
     standing: watch::Sender<Standing>,
+    recent: Arc<Recent>,
     /// Where reloads are asked for, until it runs.
     requests: Arc<Mutex<Option<mpsc::Receiver<Request>>>>,
     origin: Origin,
@@ -118,6 +123,7 @@ impl Pipeline {
             reloader,
             current: watch::Sender::new(Arc::new(Running { loaded: Arc::new(loaded), generation: Arc::new(generation) })),
             standing: watch::Sender::default(),
+            recent: Arc::default(),
             requests: Arc::new(Mutex::new(Some(requests))),
             origin,
         }

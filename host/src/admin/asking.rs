@@ -104,7 +104,8 @@ fn parse(body: &[u8]) -> Result<Asked, String> {
     if body.is_empty() {
         return Ok(Asked::default());
     }
-    serde_json::from_slice(body).map_err(|error| format!("the body must be `{{\"pipeline\": \"NAME\", \"force\": false}}`: {error}"))
+    serde_json::from_slice(body)
+        .map_err(|error| format!("the body must be `{{\"pipeline\": \"NAME\", \"force\": false}}`: {error}"))
 }
 
 fn is_meant(pipeline: &Pipeline, asked: &Asked) -> bool {

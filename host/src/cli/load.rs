@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::{Failure, complain};
-use crate::config::{self, Loaded, Look, Options, Problems};
+use crate::config::{self, Admin, Loaded, Look, Options, Problems};
 use crate::pipeline::reload::{Gate, Gates};
 use crate::pipeline::{Generation, Making, Origin, Pipeline, prepare};
 use crate::plugin::{Engine, EngineSettings};
@@ -46,6 +46,12 @@ impl Files {
     /// Loads one file.
     pub(super) fn load_one(&self, file: &std::path::Path) -> Result<Loaded, Problems> {
         config::load(file, &self.options())
+    }
+
+    /// `[admin]` of the first file. A file that cannot be read whole may still say where its host is.
+    pub(super) fn admin(&self) -> Result<Admin, Failure> {
+        let Some(first) = self.files.first() else { return Err(Failure::Running("no pipeline file is named".to_owned())) };
+        config::load_admin(first, &self.options()).map_err(|problems| refuse(&problems))
     }
 
     /// How the files are read.
@@ -93,7 +99,7 @@ pub(super) fn ready(loaded: &Loaded, engine: &Engine, telemetry: &Telemetry) -> 
             progress.tell(format!("running {} test(s) of {file}", loaded.plan.tests.len()));
         }
     };
-    let making = Making { number: 1, engine, telemetry: &telemetry, progress: &tell };
+    let making = Making { number: 1, engine, telemetry: &telemetry, before: None, force: false, progress: &tell };
     let generation = prepare(loaded, &making, &mut Gates::default())?;
     Ok((generation, telemetry))
 }

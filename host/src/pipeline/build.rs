@@ -11,7 +11,7 @@ use super::opening::Opener;
 use super::prepare::Making;
 use super::reload::{Gate, Gates};
 use super::seal::Sealer;
-use super::step::{Step, Work};
+use super::step::{Books, Step, Work};
 use crate::config::{Plan, SealFormat, SealPlan, StepPlan};
 use crate::keys::{KeyError, KeyRing};
 use crate::plugin::{self, Cipher, Component, LoadError, Setup};
@@ -108,7 +108,18 @@ type Shelf = BTreeMap<PathBuf, Component>;
 pub(super) fn build(plan: &Plan, making: &Making<'_>, gates: &mut Gates) -> Result<Generation, Vec<BuildError>> {
     let mut errors = Vec::new();
     let rings = gates.time(Gate::Settings, || load_rings(plan, &mut errors));
-    let mut builder = Builder { plan, making, gates, rings, shelf: Shelf::new(), reports: Vec::new(), ciphers: BTreeMap::new() };
+    let meter = Arc::new(Meter::default());
+    let mut builder = Builder {
+        plan,
+        making,
+        gates,
+        rings,
+        meter: Arc::clone(&meter),
+        shelf: Shelf::new(),
+        reports: Vec::new(),
+        ciphers: BTreeMap::new(),
+        sealers: Vec::new(),
+    };
     let used: BTreeSet<&Arc<str>> = plan.through.iter().chain(plan.sinks.iter().flat_map(|sink| &sink.through)).collect();
     let mut steps = BTreeMap::new();
     for step in plan.steps.values() {
@@ -124,7 +135,6 @@ pub(super) fn build(plan: &Plan, making: &Making<'_>, gates: &mut Gates) -> Resu
     }
     let chain = |names: &[Arc<str>]| names.iter().filter_map(|name| steps.get(name)).cloned().collect();
     let lane = |sink: &crate::config::SinkPlan| (Arc::clone(&sink.name), Chain::new(chain(&sink.through), None));
-    let meter = Arc::new(Meter::default());
     Ok(Generation {
         number: making.number,
         through: Chain::new(chain(&plan.through), plan.message_id.as_ref()).measured(Arc::clone(&meter)),
@@ -132,6 +142,7 @@ pub(super) fn build(plan: &Plan, making: &Making<'_>, gates: &mut Gates) -> Resu
         meter,
         lanes: plan.sinks.iter().map(lane).collect(),
         plugins: builder.reports,
+        sealers: builder.sealers,
         opener: Opener {
             ciphers: builder.ciphers,
             rings: builder.rings.into_values().collect(),
@@ -156,9 +167,11 @@ struct Builder<'a> {
     making: &'a Making<'a>,
     gates: &'a mut Gates,
     rings: BTreeMap<Arc<str>, Arc<KeyRing>>,
+    meter: Arc<Meter>,
     shelf: Shelf,
     reports: Vec<PluginReport>,
     ciphers: BTreeMap<String, Cipher>,
+    sealers: Vec<(Arc<str>, Arc<Sealer>)>,
 }
 
 impl Builder<'_> {
@@ -188,7 +201,7 @@ impl Builder<'_> {
             digest: component.digest().into(),
             on_error: step.on_error,
             work,
-            telemetry: self.making.telemetry.clone(),
+            books: Some(Books { telemetry: self.making.telemetry.clone(), meter: Arc::clone(&self.meter) }),
         })
     }
 
@@ -205,14 +218,14 @@ impl Builder<'_> {
         match (ready, &step.seal) {
             (plugin::Step::Validator(validator), None) => Ok(Work::Validate(validator)),
             (plugin::Step::Transformer(transformer), None) => Ok(Work::Transform(transformer)),
-            (plugin::Step::Cipher(cipher), Some(seal)) => self.sealer(cipher, seal),
+            (plugin::Step::Cipher(cipher), Some(seal)) => self.sealer(format!("steps.{}", step.name).into(), cipher, seal),
             (plugin::Step::Cipher(_), None) => Err(BuildProblem::NotTold),
             (plugin::Step::Validator(_), Some(_)) => Err(BuildProblem::NoCipher("validator")),
             (plugin::Step::Transformer(_), Some(_)) => Err(BuildProblem::NoCipher("transformer")),
         }
     }
 
-    fn sealer(&mut self, cipher: Cipher, seal: &SealPlan) -> Result<Work, BuildProblem> {
+    fn sealer(&mut self, stage: Arc<str>, cipher: Cipher, seal: &SealPlan) -> Result<Work, BuildProblem> {
         // A ring that did not load has its own error already; the plan names no unknown ring.
         let ring = self.rings.get(&seal.key_ring).ok_or(BuildProblem::NotTold)?;
         ring.check_length(cipher.parameters().key_bytes).map_err(BuildProblem::Keys)?;
@@ -224,7 +237,9 @@ impl Builder<'_> {
         if !bare {
             self.ciphers.insert(cipher.parameters().cipher.clone(), cipher.clone());
         }
-        Ok(Work::Seal(Arc::new(Sealer::new(cipher, Arc::clone(ring), seal.field.clone(), seal.format))))
+        let sealer = Arc::new(Sealer::new(cipher, Arc::clone(ring), seal.field.clone(), seal.format));
+        self.sealers.push((stage, Arc::clone(&sealer)));
+        Ok(Work::Seal(sealer))
     }
 }
 

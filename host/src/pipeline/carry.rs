@@ -12,6 +12,7 @@ use super::dead_letter::{Desk, Refused, hand_in};
 use super::generation::Generation;
 use super::halt::Halt;
 use super::passing::{Succession, pass};
+use super::recent::Recent;
 use super::step::Fall;
 use super::track::{Doorway, Track};
 use crate::delivery::{self, Delivery};
@@ -51,7 +52,7 @@ pub(super) struct Carrier {
 
 impl Carrier {
     /// Carries what the source takes through the steps before the fan-out, and on to the lanes. Each batch begins on what is current then.
-    pub(super) async fn carry_all(self, mut batches: mpsc::Receiver<Vec<Delivery>>) {
+    pub(super) async fn carry_all(self, mut batches: mpsc::Receiver<Vec<Delivery>>, recent: Arc<Recent>) {
         let mut inside = FuturesOrdered::new();
         loop {
             let workers = self.tracks.borrow().generation.workers;
@@ -60,6 +61,7 @@ impl Carrier {
                 Some(stepped) = inside.next() => stepped,
                 batch = next_batch(&mut batches, &self.pace), if inside.len() < workers => match batch {
                     Some(batch) => {
+                        recent.note(&batch);
                         // The one place at which a swap takes effect.
                         let track = Arc::clone(&self.tracks.borrow());
                         inside.push_back(self.begin(track, batch));

@@ -73,6 +73,19 @@ impl Chain {
         Self { meter: Some(meter), ..self }
     }
 
+    /// Whether both have the very same steps.
+    #[must_use]
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.steps, &other.steps) || (self.steps.is_empty() && other.steps.is_empty())
+    }
+
+    /// The same chain, for messages that are only tried.
+    #[must_use]
+    pub(super) fn quiet(&self) -> Self {
+        let steps = self.steps.iter().map(|step| Step { books: None, ..step.clone() }).collect();
+        Self { steps, id: self.id.clone(), meter: None }
+    }
+
     /// Notes that a batch is in it now that was ready then.
     pub(super) fn begun(&self, ready: Option<Instant>) {
         if let Some(meter) = &self.meter {

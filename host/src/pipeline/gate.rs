@@ -23,7 +23,7 @@ pub(super) struct CaseFailure {
 }
 
 /// What became of a message in a chain.
-enum Fate {
+pub(super) enum Fate {
     Passed(Vec<Message>),
     Fell(Fall),
     Held,
@@ -50,8 +50,9 @@ impl fmt::Display for Fate {
 /// Runs every case; gives those that failed, in file order. Blocking.
 #[must_use]
 pub(super) fn run_cases(cases: &[TestCase], generation: &Generation) -> Vec<CaseFailure> {
+    let generation = generation.quiet();
     let failed = |case: &TestCase| {
-        let difference = run_case(case, generation).err()?;
+        let difference = run_case(case, &generation).err()?;
         Some(CaseFailure { name: case.name.clone(), span: case.span, difference })
     };
     cases.iter().filter_map(failed).collect()
@@ -76,7 +77,8 @@ fn run_case(case: &TestCase, generation: &Generation) -> Result<(), String> {
     }
 }
 
-fn send(chain: &Chain, messages: Vec<Message>) -> Fate {
+/// Sends messages through a chain, and does nothing with what comes out.
+pub(super) fn send(chain: &Chain, messages: Vec<Message>) -> Fate {
     let passage = match chain.advance(chain.enter(messages)) {
         Progress::Done(passage) => passage,
         Progress::Held(..) => return Fate::Held,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::aboard::Meter;
 use super::chain::Chain;
 use super::opening::Opener;
+use super::seal::Sealer;
 use crate::plugin::Kind;
 
 /// What messages pass through, between the source and each sink. Batches keep the generation that they began on.
@@ -26,9 +27,18 @@ pub struct Generation {
     pub plugins: Vec<PluginReport>,
     /// Opens what its ciphers sealed.
     pub opener: Opener,
+    /// What its ciphers seal with, by stage; of steps that nothing goes through too.
+    pub(super) sealers: Vec<(Arc<str>, Arc<Sealer>)>,
 }
 
 impl Generation {
+    /// The same steps for messages that are only tried: nothing of it is counted or logged.
+    #[must_use]
+    pub(super) fn quiet(&self) -> Self {
+        let lanes = self.lanes.iter().map(|(name, chain)| (Arc::clone(name), chain.quiet())).collect();
+        Self { through: self.through.quiet(), lanes, ..self.renumbered(self.number) }
+    }
+
     /// The same steps under another number, with books of their own.
     #[must_use]
     pub(super) fn renumbered(&self, number: u64) -> Self {
@@ -41,7 +51,14 @@ impl Generation {
             lanes: self.lanes.clone(),
             plugins: self.plugins.clone(),
             opener: self.opener.clone(),
+            sealers: self.sealers.clone(),
         }
+    }
+
+    /// Whether both have the very same instances.
+    #[must_use]
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        self.through.is_same_as(&other.through) && self.lanes.iter().all(|(name, chain)| chain.is_same_as(&other.lane(name)))
     }
 
     /// The steps of a sink.

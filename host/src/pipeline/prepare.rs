@@ -6,6 +6,7 @@ use super::build::{BuildError, BuildProblem, build};
 use super::gate::{CaseFailure, run_cases};
 use super::generation::Generation;
 use super::reload::{Gate, Gates, Verdict};
+use super::seals;
 use crate::config::{Code, Loaded, Plan, Problem, Problems};
 use crate::plugin::Engine;
 use crate::telemetry::Telemetry;
@@ -18,6 +19,10 @@ pub struct Making<'a> {
     pub engine: &'a Engine,
     /// Where its steps count.
     pub telemetry: &'a Telemetry,
+    /// What runs until then; none at the start.
+    pub before: Option<&'a Generation>,
+    /// Go on where a gate may be overruled.
+    pub force: bool,
     /// Told which gate comes next.
     pub progress: &'a (dyn Fn(Gate) + Sync),
 }
@@ -37,7 +42,7 @@ pub fn prepare(loaded: &Loaded, making: &Making<'_>, gates: &mut Gates) -> Resul
         }
     };
     BUILDING.into_iter().for_each(|gate| gates.pass(gate));
-    check_seals(&generation, loaded, gates).map_err(refuse)?;
+    check_seals(&generation, making, gates).map_err(refuse)?;
     (making.progress)(Gate::Tests);
     check_cases(&generation, loaded, gates).map_err(refuse)?;
     Ok(generation)
@@ -60,15 +65,19 @@ fn told(error: &BuildError) -> String {
     error.step.as_ref().map_or_else(|| error.problem.to_string(), |step| format!("steps.{step}: {}", error.problem))
 }
 
-fn check_seals(generation: &Generation, loaded: &Loaded, gates: &mut Gates) -> Result<(), Vec<Problem>> {
-    let ciphers = loaded.plan.steps.values().any(|step| step.seal.is_some());
-    if !ciphers {
-        gates.note(Gate::Seal, Verdict::Skipped, Vec::new());
-        return Ok(());
+fn check_seals(generation: &Generation, making: &Making<'_>, gates: &mut Gates) -> Result<(), Vec<Problem>> {
+    let own = gates.time(Gate::Seal, || seals::check_own(generation));
+    if !own.is_empty() {
+        gates.note(Gate::Seal, Verdict::Refused, own.clone());
+        return Err(own.into_iter().map(|problem| Problem::new(Code::BadPlugin, problem)).collect());
     }
-    let _ = generation;
-    gates.pass(Gate::Seal);
-    Ok(())
+    let before = making.before.map(|before| gates.time(Gate::Seal, || seals::check_before(before, generation)));
+    let looked = before.or_else(|| (!generation.sealers.is_empty()).then(Vec::new));
+    let problems = looked.clone().unwrap_or_default();
+    match gates.decide(Gate::Seal, looked, making.force) {
+        true => Ok(()),
+        false => Err(problems.into_iter().map(|problem| Problem::new(Code::BadPlugin, problem)).collect()),
+    }
 }
 
 pub(super) fn check_cases(generation: &Generation, loaded: &Loaded, gates: &mut Gates) -> Result<(), Vec<Problem>> {

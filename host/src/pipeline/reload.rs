@@ -11,6 +11,7 @@ mod swapping;
 
 pub use event::{Event, Gate, GateResult, Outcome, Pause, StageAction, StageChange, Swap, Trigger, Verdict};
 pub use gates::Gates;
+pub(super) use gates::now;
 pub use history::History;
 pub(super) use reconciler::Reconciler;
 

@@ -39,6 +39,12 @@ impl Sealer {
         Self { cipher, ring, field, fields, binder, format }
     }
 
+    /// The field that it seals.
+    #[must_use]
+    pub(super) fn field(&self) -> &Pointer {
+        &self.field
+    }
+
     /// Seals the field of each message, or says why it cannot be sealed. Blocking.
     #[must_use]
     pub(super) fn seal(&self, batch: &[Message]) -> Vec<Result<Message, Failure>> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use super::aboard::Meter;
 use super::seal::Sealer;
 use crate::config::OnError;
 use crate::message::{Message, MessageId, Reason};
@@ -26,8 +27,17 @@ pub(super) struct Step {
     pub(super) on_error: OnError,
     /// The work itself.
     pub(super) work: Work,
-    /// Where its refusals and faults are counted.
+    /// Where its refusals and faults are counted; none for messages that are only tried.
+    pub(super) books: Option<Books>,
+}
+
+/// Where a step counts.
+#[derive(Clone)]
+pub(super) struct Books {
+    /// The counters of the pipeline.
     pub(super) telemetry: Telemetry,
+    /// The books of the generation.
+    pub(super) meter: Arc<Meter>,
 }
 
 /// What a step does, by its kind.
@@ -125,14 +135,20 @@ impl Step {
             return Verdict::Hold(message, UNAVAILABLE);
         }
         let name = fault.kind.name();
-        self.telemetry.count(Counter::StepFaults, &[("step", &self.stage), ("fault", name)], 1);
-        warn!(step = %self.stage, fault = name, message.id = message.label(), cause = %fault.message, "a step failed on a message");
+        if let Some(Books { telemetry, .. }) = &self.books {
+            telemetry.count(Counter::StepFaults, &[("step", &self.stage), ("fault", name)], 1);
+            warn!(step = %self.stage, fault = name, message.id = message.label(), cause = %fault.message, "a step failed on a message");
+        }
         let reason = Reason::new(name, fault.message.clone());
         match self.on_error {
             OnError::Reject => Verdict::Fall(message, Fall::Refused(self.refusal(reason))),
             OnError::Halt => Verdict::Fall(message, Fall::Halted(self.refusal(reason))),
             OnError::Pass => {
-                self.telemetry.count(Counter::PassedMessages, &[("step", &self.stage)], 1);
+                if let Some(Books { telemetry, meter }) = &self.books {
+                    telemetry.count(Counter::PassedMessages, &[("step", &self.stage)], 1);
+                    // It goes on, and is an error of the generation all the same.
+                    meter.refuse(1);
+                }
                 Verdict::Pass(message)
             }
         }
@@ -143,10 +159,11 @@ impl Step {
     }
 
     fn count_refusals(&self, verdicts: &[Verdict]) {
+        let Some(Books { telemetry, .. }) = &self.books else { return };
         for verdict in verdicts {
             if let Verdict::Fall(_, Fall::Refused(refusal)) = verdict {
                 let labels = [("step", &*self.stage), ("code", &*refusal.reason.code)];
-                self.telemetry.count(Counter::RejectedMessages, &labels, 1);
+                telemetry.count(Counter::RejectedMessages, &labels, 1);
             }
         }
     }

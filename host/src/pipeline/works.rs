@@ -120,6 +120,7 @@ impl Works {
         let running = pipeline.running();
         let plan = &running.loaded.plan;
         let abort = Stop::new();
+        pipeline.recent.resize(plan.reload.preflight_messages);
         let mut tasks = Tasks::default();
         let postbox = Postbox::new(Arc::clone(&stage.mailbox));
         let office = Office { pipeline: Arc::clone(&plan.name), postbox: postbox.clone() };
@@ -145,7 +146,7 @@ impl Works {
         };
         let lanes = plan.sinks.iter().map(|sink| works.start_lane(sink)).collect();
         works.tracks.send_replace(Arc::new(Track { generation: Arc::clone(&running.generation), lanes }));
-        let carrying = works.carrier(works.abort.clone()).carry_all(incoming);
+        let carrying = works.carrier(works.abort.clone()).carry_all(incoming, Arc::clone(&works.pipeline.recent));
         works.tasks.spawn("steps", carrying);
         works.start_source(stage, stages::source_name(&plan.source));
         works
@@ -322,6 +323,7 @@ impl Works {
             });
         }
         self.pace.send_replace(pace_of(plan));
+        self.pipeline.recent.resize(plan.reload.preflight_messages);
         self.tracks.send_replace(Arc::new(Track { generation: Arc::clone(&change.generation), lanes }));
         underway.extend(self.retire_lanes(plan));
         underway.extend(change.source.map(|stage| self.replace_source(stage, plan)));

@@ -6,6 +6,7 @@ use super::{Gate, Gates, Verdict};
 use crate::config::{self, Change, Class, Loaded};
 use crate::keys::KeyRingPlan;
 use crate::pipeline::generation::Generation;
+use crate::pipeline::preflight::compare;
 use crate::pipeline::prepare::{Making, check_cases, prepare};
 use crate::pipeline::{Pipeline, Running};
 
@@ -65,7 +66,7 @@ fn attempt(pipeline: &Pipeline, running: &Running, number: u64, force: bool) -> 
         return made(changes, None, gates, Some(loaded));
     }
     gates.pass(Gate::Parse);
-    let generation = generation(pipeline, running, (&loaded, &changes), number, &mut gates);
+    let generation = generation(pipeline, running, (&loaded, &changes), (number, force), &mut gates);
     let candidate = generation.filter(|generation| is_fit(pipeline, running, generation, force, &mut gates)).map(|generation| {
         let generation = Arc::new(generation);
         Running { loaded: Arc::clone(&loaded), generation }
@@ -104,12 +105,19 @@ fn generation(
     pipeline: &Pipeline,
     running: &Running,
     (loaded, changes): (&Arc<Loaded>, &[Change]),
-    number: u64,
+    (number, force): (u64, bool),
     gates: &mut Gates,
 ) -> Option<Generation> {
     let is_new_lane = |change: &Change| change.key.starts_with("sinks.") && change.from.is_none();
     if changes.iter().any(|change| change.class == Class::StepSwap || is_new_lane(change)) {
-        let making = Making { number, engine: &pipeline.origin.engine, telemetry: &pipeline.telemetry, progress: &|_| {} };
+        let making = Making {
+            number,
+            engine: &pipeline.origin.engine,
+            telemetry: &pipeline.telemetry,
+            before: Some(&running.generation),
+            force,
+            progress: &|_| {},
+        };
         return prepare(loaded, &making, gates).ok();
     }
     let generation = running.generation.renumbered(number);
@@ -121,7 +129,19 @@ fn generation(
 
 /// The preflight: the last real messages through old and new.
 fn is_fit(pipeline: &Pipeline, running: &Running, generation: &Generation, force: bool, gates: &mut Gates) -> bool {
-    let _ = (pipeline, running, generation, force);
-    gates.note(Gate::Preflight, Verdict::Skipped, Vec::new());
-    true
+    let messages = pipeline.recent.messages();
+    if messages.is_empty() || generation.is_same_as(&running.generation) {
+        gates.note(Gate::Preflight, Verdict::Skipped, Vec::new());
+        return true;
+    }
+    let comparison = gates.time(Gate::Preflight, || compare(&running.generation, generation, &messages));
+    // What runs decides: a change must not loosen the gate that it has to pass.
+    let max = running.plan().reload.max_new_rejects;
+    let verdict = match (comparison.newly_refused > max, force) {
+        (false, _) => Verdict::Passed,
+        (true, true) => Verdict::Forced,
+        (true, false) => Verdict::Refused,
+    };
+    gates.note(Gate::Preflight, verdict, comparison.lines());
+    verdict != Verdict::Refused
 }

@@ -1,0 +1,19 @@
+//! `tidegate rollback`: goes back to the generation before.
+
+use clap::Args;
+
+use super::ask::Target;
+use super::{Failure, report};
+
+/// Arguments of `tidegate rollback`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Fails with 78 when there is nothing to go back to.
+pub(super) async fn rollback(arguments: Arguments) -> Result<(), Failure> {
+    let answered = arguments.target.ask("/rollback", false).await?;
+    report::tell(&answered, arguments.target.json)
+}
