@@ -8,6 +8,7 @@ pub mod import;
 mod import_command;
 mod keys;
 mod load;
+mod lock;
 mod logs;
 /// The schema of the PostgreSQL databases.
 pub mod migrate;
@@ -50,6 +51,8 @@ enum Command {
     Run(run::Arguments),
     /// Checks pipeline files with their plugins, and runs their `[[test]]` cases. Contacts no server.
     Check(check::Arguments),
+    /// Writes `pipeline.lock`: what each plugin is and imports, for `run --locked` and `check --locked`.
+    Lock(lock::Arguments),
     /// Says what a reload would change in the running host, class by class, and what each gate says. Exits 0 when nothing would change, 2 when
     /// something would, 78 when it would be refused.
     Plan(plan::Arguments),
@@ -80,9 +83,12 @@ enum Failure {
     /// The surroundings are wrong, or something failed while running: the operator must act.
     #[error("{0}")]
     Running(String),
-    /// `tidegate plan`: something would change.
+    /// `tidegate plan`: something would change. It is told already.
     #[error("")]
     Changes,
+    /// A change was refused. Why is told already.
+    #[error("")]
+    Refused,
 }
 
 impl Failure {
@@ -91,7 +97,7 @@ impl Failure {
             Self::Running(_) => 1,
             Self::Changes => 2,
             // EX_CONFIG of sysexits.h.
-            Self::Config(_) => 78,
+            Self::Config(_) | Self::Refused => 78,
         }
     }
 }
@@ -109,7 +115,7 @@ pub fn main() -> ExitCode {
     match dispatch(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !matches!(failure, Failure::Changes) {
+            if !matches!(failure, Failure::Changes | Failure::Refused) {
                 complain(&failure.to_string());
             }
             ExitCode::from(failure.code())
@@ -121,6 +127,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(arguments) => runtime()?.block_on(run::run(arguments)),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Lock(arguments) => lock::lock(&arguments),
         Command::Plan(arguments) => runtime()?.block_on(plan::plan(arguments)),
         Command::Reload(arguments) => runtime()?.block_on(reload::reload(arguments)),
         Command::Rollback(arguments) => runtime()?.block_on(rollback::rollback(arguments)),

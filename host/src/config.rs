@@ -10,6 +10,7 @@ mod diff;
 mod field;
 mod interpolate;
 mod json;
+mod lock;
 mod mask;
 mod plan;
 mod problem;
@@ -31,6 +32,8 @@ mod warn;
 #[cfg(test)]
 mod broken_tests;
 #[cfg(test)]
+mod diff_tests;
+#[cfg(test)]
 mod reference_tests;
 #[cfg(test)]
 mod tests;
@@ -42,6 +45,7 @@ use std::sync::Arc;
 pub use catalogue::{Catalogue, Known};
 pub use diff::{Change, Class, diff, reopened_sinks, reopens_source};
 pub use interpolate::Environment;
+pub use lock::{Lock, Locked};
 pub use plan::*;
 pub use problem::{Code, Problem, Severity};
 pub use report::{Look, Problems};
@@ -61,6 +65,8 @@ pub struct Options {
     pub profile: Option<String>,
     /// Where `${VAR}` comes from. Default: the environment of this process.
     pub environment: Environment,
+    /// Whether plugins must be what the lock beside the file says. Default: false.
+    pub locked: bool,
 }
 
 /// A file that was taken.
@@ -76,6 +82,8 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// Every key that holds, and the contents of the files that keys name: what a later reading is compared with.
     pub settings: Settings,
+    /// What the plugins must be; none where [`Options::locked`] is off.
+    pub lock: Option<Lock>,
 }
 
 /// Reads a file and what it names.
@@ -105,6 +113,16 @@ pub fn load_admin(file: &Path, options: &Options) -> Result<Admin, Problems> {
     if problems.is_empty() { Ok(draft.admin) } else { Err(refuse(problems)) }
 }
 
+/// The names of a file's profiles.
+///
+/// # Errors
+/// What is wrong with the file's syntax.
+pub fn profiles(file: &Path) -> Result<Vec<String>, Problems> {
+    let text = Arc::new(Text::read(file).map_err(|problem| Problems::new(Arc::new(Text::new(file, "")), vec![problem]))?);
+    let root = tree::parse(&text).map_err(|problems| Problems::new(Arc::clone(&text), problems))?;
+    Ok(Layers::split(root, &mut Vec::new()).profiles.into_iter().map(|profile| profile.name).collect())
+}
+
 /// Reads a text as if it stood in its file.
 ///
 /// # Errors
@@ -121,15 +139,23 @@ pub fn load_text(text: Text, options: &Options) -> Result<Loaded, Problems> {
         problems.push(problem);
         (None, Found::default())
     });
-    let (plan, found) = chosen;
+    let (plan, mut found) = chosen;
     problems.extend(found.problems);
+    let lock = options.locked.then(|| Lock::read(text.file()));
+    let lock = lock.transpose().unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
+    if options.locked {
+        found.files.insert(Lock::path(text.file()));
+    }
     read_others(&text, &layers, options, &mut problems);
     let problems = Problems::new(Arc::clone(&text), problems);
     match plan {
         Some(plan) if !problems.has_errors() => {
             let files = found.files.into_iter().chain([text.file().to_owned()]).collect::<BTreeSet<_>>();
             let (warnings, settings) = (problems.list().to_vec(), found.settings);
-            Ok(Loaded { plan, warnings, text, files: files.into_iter().collect(), settings })
+            Ok(Loaded { plan, warnings, text, files: files.into_iter().collect(), settings, lock })
         }
         _ => Err(problems),
     }

@@ -19,6 +19,9 @@ pub(super) struct Arguments {
     /// Prints every problem as JSON on standard output.
     #[arg(long)]
     json: bool,
+    /// Plugins must be what `pipeline.lock` says.
+    #[arg(long)]
+    locked: bool,
 }
 
 /// Checks every file, and fails when one is wrong.
@@ -48,7 +51,8 @@ pub(super) fn check(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn check_one(file: &Path, arguments: &Arguments) -> Result<(Problems, String), Failure> {
-    let loaded = match arguments.files.load_one(file) {
+    let files = Files { locked: arguments.locked, ..arguments.files.clone() };
+    let loaded = match files.load_one(file) {
         Ok(loaded) => loaded,
         Err(problems) => return Ok((problems, String::new())),
     };

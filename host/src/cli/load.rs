@@ -24,6 +24,9 @@ pub(super) struct Files {
     /// Overlays `[profile.NAME]` of each file.
     #[arg(long, env = "TIDEGATE_PROFILE", value_name = "NAME")]
     pub(super) profile: Option<String>,
+    /// Plugins must be what the lock says: set by the commands that know `--locked`.
+    #[arg(skip)]
+    pub(super) locked: bool,
 }
 
 impl Files {
@@ -56,7 +59,7 @@ impl Files {
 
     /// How the files are read.
     fn options(&self) -> Options {
-        Options { profile: self.profile.clone(), ..Options::default() }
+        Options { profile: self.profile.clone(), locked: self.locked, ..Options::default() }
     }
 }
 
@@ -108,8 +111,9 @@ pub(super) fn ready(loaded: &Loaded, engine: &Engine, telemetry: &Telemetry) -> 
 pub(super) fn ready_all(files: &Files, telemetry: &Telemetry) -> Result<Vec<Pipeline>, Failure> {
     let loaded = files.load()?;
     let engine = engine(&loaded)?;
-    let one = |loaded: Loaded| {
+    let one = |mut loaded: Loaded| {
         let (generation, telemetry) = ready(&loaded, &engine, telemetry).map_err(|problems| refuse(&problems))?;
+        loaded.settings.look_again();
         let origin = Origin { engine: engine.clone(), options: files.options() };
         Ok(Pipeline::new(loaded, generation, telemetry, origin))
     };

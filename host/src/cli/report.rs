@@ -16,12 +16,7 @@ pub(super) fn tell(answered: &Answered, json: bool) -> Result<(), Failure> {
         let texts: Vec<String> = answered.events.iter().map(event).collect();
         say(&texts.join("\n"));
     }
-    let refused: Vec<&Event> = answered.events.iter().filter(|event| event.is_refused()).collect();
-    if refused.is_empty() {
-        return Ok(());
-    }
-    let reasons = refused.iter().map(|event| format!("{}: {}", event.pipeline, event.reason.as_deref().unwrap_or("refused")));
-    Err(Failure::Config(reasons.collect::<Vec<_>>().join("\n")))
+    if answered.events.iter().any(Event::is_refused) { Err(Failure::Refused) } else { Ok(()) }
 }
 
 /// An event, a fact a line.

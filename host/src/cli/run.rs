@@ -21,6 +21,9 @@ use crate::telemetry::Telemetry;
 pub(super) struct Arguments {
     #[command(flatten)]
     files: Files,
+    /// Takes no plugin, now or later, that differs from `pipeline.lock`.
+    #[arg(long)]
+    locked: bool,
 }
 
 /// Runs until every pipeline has ended.
@@ -28,7 +31,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let telemetry = Telemetry::default();
     let shared = telemetry.clone();
     // Compiling and warming take their time: off the async threads.
-    let ready = blocking(move || load::ready_all(&arguments.files, &shared));
+    let files = Files { locked: arguments.locked, ..arguments.files };
+    let ready = blocking(move || load::ready_all(&files, &shared));
     let pipelines = ready.await.map_err(|failure| Failure::Running(format!("the start panicked: {failure}")))??;
     let admin = pipelines.first().map(|pipeline| pipeline.running().plan().admin.clone());
     let stop = Stop::new();

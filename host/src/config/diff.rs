@@ -41,7 +41,7 @@ impl Class {
         let class = match parts.as_slice() {
             ["pipeline", "name"] | ["plugins" | "admin", ..] => Self::Restart,
             ["pipeline", "through" | "message_id" | "workers"] | ["steps" | "key_rings", ..] => Self::StepSwap,
-            ["pipeline", "drain_timeout"] | ["pipeline", "batch", _] | ["reload", ..] | ["test"] => Self::Live,
+            ["pipeline", "drain_timeout"] | ["pipeline", "batch", _] | ["reload" | "test", ..] => Self::Live,
             // These may stand in the table of the sink's kind as well.
             ["sinks", _, "on_failure" | "park_after"] | ["sinks", _, _, "on_failure" | "park_after"] => Self::Live,
             ["sinks", _, "through"] | ["sinks", _, _, "through"] => Self::StepSwap,

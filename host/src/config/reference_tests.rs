@@ -14,7 +14,7 @@ fn shipped(profile: Option<&str>) -> Loaded {
     }
     let file = folder.path().join("pipeline.toml");
     std::fs::write(&file, SHIPPED).unwrap();
-    let options = Options { profile: profile.map(str::to_owned), environment: Environment::of(&[]) };
+    let options = Options { profile: profile.map(str::to_owned), environment: Environment::of(&[]), ..Options::default() };
     load(&file, &options).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
@@ -39,7 +39,7 @@ fn the_embedded_profile_needs_no_server_and_seals_all_the_same() {
 }
 
 /// The shipped file with every key in use: `#key = value` and `#[table]` are keys, `# text` is prose.
-fn uncommented() -> Text {
+pub(super) fn uncommented() -> Text {
     let lines = SHIPPED.lines().map(|line| match line.strip_prefix('#') {
         Some(key) if key.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => key,
         _ => line,
@@ -100,7 +100,7 @@ fn pipeline_toml_names_no_key_that_is_none() {
         ("MESSAGES_IV_1", "AAECAwQFBgcICQoLDA0ODw=="),
     ];
     for profile in [None, Some("embedded".to_owned())] {
-        let options = Options { profile, environment: Environment::of(&variables) };
+        let options = Options { profile, environment: Environment::of(&variables), ..Options::default() };
         let problems = load_text(text.clone(), &options).unwrap_err();
         // What cannot be used at one time stands side by side in the file, and its files are not there.
         let expected = [Code::ConflictingKeys, Code::MissingPlugin, Code::UnreadableFile, Code::UnusedKeyRing];

@@ -18,6 +18,8 @@ const NOTHING: [&str; 5] = ["none", "any", "required", "optional", "{}"];
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     keys: BTreeMap<String, Setting>,
+    /// Files that keys name, and that could not be read.
+    missing: Vec<(String, PathBuf)>,
 }
 
 /// The value of a key.
@@ -73,12 +75,22 @@ impl Settings {
 
     /// Adds the content of the file that a key names to what the key is compared by.
     pub(super) fn note_content(&mut self, path: &str, file: &Path) {
-        let content = std::fs::read(file).ok().map(|content| digest(&content));
         let Some(setting) = self.keys.get_mut(path) else { return };
-        let shown = content.map_or_else(|| "cannot be read".to_owned(), |content| format!("sha256:{}", short(&content)));
-        setting.shown = format!("{} ({shown})", setting.shown);
-        let content = content.unwrap_or_default();
-        setting.digest = digest(&[setting.digest, content].concat());
+        match std::fs::read(file) {
+            Ok(content) => {
+                let content = digest(&content);
+                setting.shown = format!("{} (sha256:{})", setting.shown, short(&content));
+                setting.digest = digest(&[setting.digest, content].concat());
+            }
+            Err(_) => self.missing.push((path.to_owned(), file.to_owned())),
+        }
+    }
+
+    /// Looks again at files that could not be read: a key ring with `create = true` makes its file after it was looked for.
+    pub fn look_again(&mut self) {
+        for (path, file) in std::mem::take(&mut self.missing) {
+            self.note_content(&path, &file);
+        }
     }
 
     fn insert(&mut self, path: &KeyPath, setting: Setting) {

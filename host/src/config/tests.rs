@@ -64,7 +64,7 @@ impl Bench {
             std::fs::write(folder.path().join(plugin), "").unwrap();
         }
         let environment = Environment::of(&[("DATABASE_URL", "postgres://u:s3cret@db/rtmc"), ("MESSAGES_KEY", KEY)]);
-        Self { folder, options: Options { profile: None, environment } }
+        Self { folder, options: Options { environment, ..Options::default() } }
     }
 
     pub(super) fn with_profile(profile: &str) -> Self {

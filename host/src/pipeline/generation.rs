@@ -9,6 +9,7 @@ use super::aboard::Meter;
 use super::chain::Chain;
 use super::opening::Opener;
 use super::seal::Sealer;
+use crate::config::Locked;
 use crate::plugin::Kind;
 
 /// What messages pass through, between the source and each sink. Batches keep the generation that they began on.
@@ -87,4 +88,19 @@ pub struct PluginReport {
     pub digest: String,
     /// The imports that it was granted.
     pub imports: Vec<String>,
+}
+
+impl PluginReport {
+    /// What a lock says of it.
+    #[must_use]
+    pub fn locked(&self) -> Locked {
+        Locked {
+            sha256: self.digest.trim_start_matches("sha256:").to_owned(),
+            wit: self.line.clone(),
+            kind: self.kind.to_string(),
+            name: self.name.clone(),
+            version: self.version.clone(),
+            imports: self.imports.clone(),
+        }
+    }
 }

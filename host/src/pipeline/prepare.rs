@@ -1,10 +1,11 @@
 //! A file to a generation that may run: the gates that need nobody who runs already, at the start as at every change.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::build::{BuildError, BuildProblem, build};
 use super::gate::{CaseFailure, run_cases};
-use super::generation::Generation;
+use super::generation::{Generation, PluginReport};
 use super::reload::{Gate, Gates, Verdict};
 use super::seals;
 use crate::config::{Code, Loaded, Plan, Problem, Problems};
@@ -41,7 +42,7 @@ pub fn prepare(loaded: &Loaded, making: &Making<'_>, gates: &mut Gates) -> Resul
             return Err(refuse(errors.iter().map(|error| point_at(error, &loaded.plan)).collect()));
         }
     };
-    BUILDING.into_iter().for_each(|gate| gates.pass(gate));
+    check_lock(&generation, loaded, gates).map_err(refuse)?;
     check_seals(&generation, making, gates).map_err(refuse)?;
     (making.progress)(Gate::Tests);
     check_cases(&generation, loaded, gates).map_err(refuse)?;
@@ -59,6 +60,35 @@ fn note_errors(errors: &[BuildError], gates: &mut Gates) {
     }
     let at_gate = errors.iter().filter(|error| error.problem.gate() == first);
     gates.note(first, Verdict::Refused, at_gate.map(told).collect());
+}
+
+/// With `--locked`, a plugin is what the lock says, and nothing else.
+fn check_lock(generation: &Generation, loaded: &Loaded, gates: &mut Gates) -> Result<(), Vec<Problem>> {
+    let difference = |plugin: &PluginReport| {
+        let lock = loaded.lock.as_ref()?;
+        let problem = lock.difference(Path::new(&plugin.plugin), loaded.text.folder(), &plugin.locked())?;
+        Some((plugin.step.clone(), problem))
+    };
+    let differences: Vec<(String, String)> = generation.plugins.iter().filter_map(difference).collect();
+    if differences.is_empty() {
+        BUILDING.into_iter().for_each(|gate| gates.pass(gate));
+        return Ok(());
+    }
+    gates.pass(Gate::Compile);
+    gates.note(
+        Gate::Link,
+        Verdict::Refused,
+        differences.iter().map(|(step, problem)| format!("steps.{step}: {problem}")).collect(),
+    );
+    let problem = |(step, problem): (String, String)| {
+        let told = Problem::new(Code::WrongDigest, problem).path(format!("steps.{step}.plugin"));
+        let told = told.help("`tidegate lock` writes the lock anew, once you have looked at the plugin");
+        match loaded.plan.steps.get(step.as_str()) {
+            Some(step) => told.at(step.spans.plugin),
+            None => told,
+        }
+    };
+    Err(differences.into_iter().map(problem).collect())
 }
 
 fn told(error: &BuildError) -> String {

@@ -39,7 +39,8 @@ fn load(imported: &Imported) -> Loaded {
         ("DATABASE_ENCRYPTION_IV", IV),
     ]);
     let text = Text::new(folder.path().join("pipeline.toml"), imported.toml.clone());
-    load_text(text, &Options { profile: None, environment }).unwrap_or_else(|problems| panic!("{problems}\n{}", imported.toml))
+    load_text(text, &Options { environment, ..Options::default() })
+        .unwrap_or_else(|problems| panic!("{problems}\n{}", imported.toml))
 }
 
 fn imported(json: &str) -> Imported {

@@ -49,28 +49,28 @@ fn attempt(pipeline: &Pipeline, running: &Running, number: u64, force: bool) -> 
     let mut gates = Gates::default();
     let made = |changes, candidate, gates, loaded| Made { changes, candidate, gates, loaded };
     let parsed = gates.time(Gate::Parse, || parse(pipeline, running));
-    let (loaded, changes) = match parsed {
+    let (mut loaded, changes) = match parsed {
         Ok(parsed) => parsed,
         Err(reasons) => {
             gates.note(Gate::Parse, Verdict::Refused, reasons);
             return made(Vec::new(), None, gates, None);
         }
     };
-    let loaded = Arc::new(loaded);
+    let refused = |gates, changes, loaded| made(changes, None, gates, Some(Arc::new(loaded)));
     if changes.is_empty() {
         gates.pass(Gate::Parse);
-        return made(changes, None, gates, Some(loaded));
+        return refused(gates, changes, loaded);
     }
     if let Err(reasons) = may_change(&changes, running, &loaded) {
         gates.note(Gate::Parse, Verdict::Refused, reasons);
-        return made(changes, None, gates, Some(loaded));
+        return refused(gates, changes, loaded);
     }
     gates.pass(Gate::Parse);
     let generation = generation(pipeline, running, (&loaded, &changes), (number, force), &mut gates);
-    let candidate = generation.filter(|generation| is_fit(pipeline, running, generation, force, &mut gates)).map(|generation| {
-        let generation = Arc::new(generation);
-        Running { loaded: Arc::clone(&loaded), generation }
-    });
+    let generation = generation.filter(|generation| is_fit(pipeline, running, generation, force, &mut gates));
+    loaded.settings.look_again();
+    let loaded = Arc::new(loaded);
+    let candidate = generation.map(|generation| Running { loaded: Arc::clone(&loaded), generation: Arc::new(generation) });
     made(changes, candidate, gates, Some(loaded))
 }
 
@@ -104,7 +104,7 @@ fn vanished_keys(running: &Running, loaded: &Loaded) -> Vec<String> {
 fn generation(
     pipeline: &Pipeline,
     running: &Running,
-    (loaded, changes): (&Arc<Loaded>, &[Change]),
+    (loaded, changes): (&Loaded, &[Change]),
     (number, force): (u64, bool),
     gates: &mut Gates,
 ) -> Option<Generation> {

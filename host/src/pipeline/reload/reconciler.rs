@@ -280,6 +280,8 @@ fn log(event: &Event) {
             error!(%pipeline, from = event.from, to = event.to, reason, "rolled back by itself; the files still say otherwise");
         }
         Outcome::RolledBack => warn!(%pipeline, from = event.from, to = event.to, "rolled back; the files still say otherwise"),
+        // Whoever asked is told; nothing was to change.
+        Outcome::Refused if event.trigger == Trigger::Plan => info!(%pipeline, changed, reason, "it would be refused"),
         Outcome::Refused => error!(%pipeline, trigger, changed, reason, "the change was refused; what ran runs on as it was"),
         // What a file holds at first is looked at too.
         Outcome::Unchanged if event.trigger == Trigger::File => debug!(%pipeline, "the files say what runs"),
