@@ -69,10 +69,10 @@ impl Watch {
         drop(self.told.changed().await);
     }
 
-    /// Watches these files from now on, and tells what they hold.
+    /// Watches these files from now on. What was not told yet is told still, and so is what a new one holds.
     pub fn follow(&self, files: BTreeSet<PathBuf>, timing: Timing) {
         self.follow.send_modify(|following| {
-            *following = Following { files, timing, round: following.round + 1 };
+            *following = Following { files, timing, round: following.round };
         });
     }
 

@@ -92,7 +92,9 @@ impl Trial {
 
     /// A command of the host, its exit code and what it printed.
     pub(crate) fn ask(&self, arguments: &[&str]) -> (i32, Value) {
-        let output = command(self.rig.folder.path(), &[arguments, &["--json"]].concat(), b"");
+        // The file may name another address by now.
+        let host = format!("127.0.0.1:{}", self.rig.pipeline.admin_port);
+        let output = command(self.rig.folder.path(), &[arguments, &["--json", "--host", &host]].concat(), b"");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let answer =
             serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{}", String::from_utf8_lossy(&output.stderr)));
@@ -121,6 +123,7 @@ impl Trial {
     pub(crate) fn mended(&mut self, deed: impl FnOnce(&mut Self)) {
         let before = self.unchanged();
         deed(self);
+        assert_eq!(self.reload()["outcome"], "unchanged");
         let file = self.rig.folder.path().to_owned();
         tidegate_harness::deadline::wait_for(&format!("the mended files of {} to be seen", file.display()), PATIENCE, || {
             Ok((self.unchanged() > before).then_some(()))

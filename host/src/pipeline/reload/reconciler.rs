@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use super::making::{Attempt, Made, Order, make};
-use super::probation::{LOOK, Probation};
+use super::probation::Probation;
 use super::swapping::swap;
 use super::{Event, Gate, Gates, Outcome, Request, Standing, Swap, Trigger, Verdict, staging};
 use crate::config::{self, Change as Changed, Class, Loaded, Plan};
@@ -104,7 +104,8 @@ impl Reconciler {
 
     async fn wake(&mut self, stop: &Stop) -> Wake {
         let watches = self.pipeline.running().plan().reload.watch;
-        let (expires, on_probation) = (self.previous.as_ref().map(|kept| kept.until), self.probation.is_some());
+        let expires = self.previous.as_ref().map(|kept| kept.until);
+        let look = self.probation.as_ref().map(Probation::next_look);
         let saved = async {
             match watches {
                 true => self.watch.changed().await,
@@ -115,7 +116,7 @@ impl Reconciler {
             biased;
             () = stop.cancelled() => Wake::Stop,
             request = self.requests.recv() => request.map_or(Wake::Stop, Wake::Asked),
-            () = sleep(LOOK), if on_probation => Wake::Look,
+            () = sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() => Wake::Look,
             () = sleep_until(expires.unwrap_or_else(Instant::now)), if expires.is_some() => Wake::Expired,
             () = saved => Wake::Saved,
         }
@@ -167,8 +168,15 @@ impl Reconciler {
         };
         let Made { changes, candidate, mut gates, attempt } = made;
         self.follow(&attempt);
-        if trigger != Trigger::Plan {
-            self.attempt = attempt;
+        match trigger {
+            // What it saw counts for nobody else.
+            Trigger::Plan => {}
+            Trigger::File => self.attempt = attempt,
+            _ => {
+                self.attempt = attempt;
+                // It may have read what the watch has not told yet, or something in between.
+                self.watch.look_again();
+            }
         }
         let Some(next) = candidate else {
             let unchanged = changes.is_empty() && gates.reason().is_none();
@@ -223,7 +231,7 @@ impl Reconciler {
 
     /// Looks at the generation that is on probation.
     async fn look(&mut self) {
-        let Some(probation) = &self.probation else { return };
+        let Some(probation) = &mut self.probation else { return };
         if let Some(reason) = probation.failure() {
             let (begun, from) = (Instant::now(), self.pipeline.running().generation.number);
             let came = self.roll_back(Some(reason)).await;
@@ -256,7 +264,7 @@ impl Reconciler {
         let (named, timing) = match attempt {
             Attempt::Read(loaded) => (files_of(loaded), timing_of(&loaded.plan)),
             // Nothing new is known of it: what was watched before is watched still.
-            Attempt::Broken(_) => return self.watch.look_again(),
+            Attempt::Broken(_) => return,
         };
         self.watch.follow(named.into_iter().chain(files_of(&running.loaded)).collect(), timing);
     }

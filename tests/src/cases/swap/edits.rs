@@ -58,7 +58,7 @@ const EDITS: [Edit; 32] = [
     edit("reload.max_error_percent", "[reload]\n", "max_error_percent = 6", "live"),
     edit("reload.preflight.messages", "[reload]\n", "preflight.messages = 10", "live"),
     edit("reload.preflight.max_new_rejects", "[reload]\n", "preflight.max_new_rejects = 1", "live"),
-    edit("key_rings.spare", "[key_rings.messages]\n", "create = true\n[key_rings.spare]\nfile = \"spare.toml\"", "step_swap"),
+    edit("steps.spare", "[steps.seal]\n", "[steps.spare]\nplugin = \"spare.wasm\"\n[steps.seal]", "step_swap"),
     edit(
         "test",
         "[reload]\n",
@@ -79,8 +79,6 @@ fn edited(text: &str, edit: &Edit) -> String {
     let (own, rest) = tail.split_at(section);
     let own: String =
         own.lines().filter(|line| !line.starts_with(&format!("{name} ="))).map(|line| format!("{line}\n")).collect();
-    // Of a key that is there twice the new line stands for both.
-    let own = if edit.line.starts_with("create") { own.replace("create = true\n", "") } else { own };
     let behind = if edit.line.ends_with(behind.trim_end()) { "" } else { behind };
     format!("{head}{behind}{line}\n{own}{rest}")
 }
@@ -124,6 +122,7 @@ async fn the_class_that_plan_announces_is_what_happens_and_nothing_else_is_touch
     let mut trial = Trial::new().await;
     trial.rig.pipeline.sinks = trial.rig.pipeline.sinks.replace("[reload]\n", "[reload]\nwatch = false\n");
     let original = trial.rig.pipeline.text();
+    std::fs::copy(trial.component("reshape"), trial.rig.folder.path().join("spare.wasm")).unwrap();
     trial.rig.start();
     let publisher = Publisher::start(&trial.rig.queue);
     eventually("messages to flow", async || trial.rig.key.length().await > 200).await;
