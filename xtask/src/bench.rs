@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: the host against a hand-written native pipeline, side by side.
+//! `cargo xtask bench`: the host against a hand-written native pipeline, side by side; `cargo xtask bench swap`: the host with and without
+//! swaps.
 
 use std::process::Command;
 
@@ -8,12 +9,16 @@ use crate::workspace;
 
 /// Builds both in the release profile and runs the bench program, which owns the servers, the load and the clock.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let (command_name, arguments) = match arguments.split_first() {
+        Some((first, rest)) if first == "swap" => ("swap", rest),
+        _ => ("compare", arguments),
+    };
     let plugins = workspace::build_plugins()?;
     workspace::cargo(&["build", "--release", "--package", "tidegate", "--package", "tidegate-bench"])?;
     let release = workspace::target().join("release");
     let mut command = Command::new(release.join("tidegate-bench"));
     command
-        .arg("compare")
+        .arg(command_name)
         .arg("--host")
         .arg(release.join("tidegate"))
         .arg("--workspace")

@@ -21,7 +21,7 @@ usage: cargo xtask <command>
                      (--once, or no terminal: ends after its checks)
   test [filter …]    builds the plugins and the host, and runs every test against real servers
   ci                 formatting, lints, tests, dependency and spelling checks
-  bench [--messages N] [--rounds N]
+  bench [swap] [--messages N] [--rounds N]
                      the host against a hand-written native pipeline, side by side
   plugins            builds the WebAssembly components into target/plugins
   servers            starts RabbitMQ, Redis and PostgreSQL, says where they are, and ends them on Ctrl-C

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::Value;
 use tidegate_harness::deadline::Deadline;
 use tidegate_harness::failure::While;
 use tidegate_harness::host::{Arguments, Host};
@@ -17,9 +18,12 @@ use tidegate_harness::{Failure, Result};
 use crate::ends::Ends;
 use crate::load::{BODY_BYTES, QueueType, fill};
 use crate::meter;
+use crate::swap::Swapper;
 
 /// Longest wait for a leg.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// The component that is swapped.
+const SWAPPED: &str = "validate-message.wasm";
 /// How often the destinations are looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -43,16 +47,21 @@ pub(crate) struct Settings {
     rounds: usize,
 }
 
+/// What drains the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Runner {
+pub(crate) enum Runner {
+    /// The pipeline written by hand.
     Native,
+    /// The host.
     Host,
+    /// The host, while a component of it is swapped again and again.
+    Swapping,
 }
 
 /// What one leg showed.
 #[derive(Clone, Copy, Debug)]
-struct Figures {
-    messages_per_second: f64,
+pub(crate) struct Figures {
+    pub(crate) messages_per_second: f64,
     cpu_micros_per_message: f64,
     peak_megabytes: f64,
 }
@@ -68,7 +77,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
         let (mut native, mut host) = (Vec::new(), Vec::new());
         for round in 1..=settings.rounds {
             for (runner, figures) in [(Runner::Native, &mut native), (Runner::Host, &mut host)] {
-                let leg = leg(&settings, &mut ends, queue_type, runner).await?;
+                let (leg, _) = leg(&settings, &mut ends, queue_type, runner).await?;
                 say(&format!("{} round {round} {runner:?}: {leg}", queue_type.name()));
                 figures.push(leg);
             }
@@ -83,13 +92,21 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     Ok(())
 }
 
-/// One queue, filled and drained.
-async fn leg(settings: &Settings, ends: &mut Ends, queue_type: QueueType, runner: Runner) -> Result<Figures> {
+/// One queue, filled and drained; with the events of the swaps that were made meanwhile.
+pub(crate) async fn leg(
+    settings: &Settings,
+    ends: &mut Ends,
+    queue_type: QueueType,
+    runner: Runner,
+) -> Result<(Figures, Vec<Value>)> {
     ends.clear().await?;
     fill(&ends.channel, &ends.settings.queue, queue_type, settings.messages).await?;
     let scratch = Scratch::new("bench")?;
     let mut process = Host::launch(arguments(settings, ends, runner, scratch.path())?)?;
-    let figures = match measure(ends, process.pid()?, settings.messages).await {
+    let swapper = (runner == Runner::Swapping).then(|| Swapper::start(process.admin(), scratch.path().join(SWAPPED)));
+    let measured = measure(ends, process.pid()?, settings.messages).await;
+    let events = swapper.map_or_else(|| Ok(Vec::new()), Swapper::stop);
+    let figures = match measured {
         Ok(figures) => figures,
         Err(failure) => return Err(Failure::new(format!("{failure}\n{}", process.log()))),
     };
@@ -98,7 +115,7 @@ async fn leg(settings: &Settings, ends: &mut Ends, queue_type: QueueType, runner
     process.terminate()?;
     let (broadcast, rows, left) = (ends.broadcast().await?, ends.rows().await?, ends.left().await?);
     if (broadcast, rows, left) == (settings.messages, settings.messages, 0) {
-        return Ok(figures);
+        return Ok((figures, events?));
     }
     Err(Failure::new(format!("{runner:?}: {broadcast} broadcast, {rows} rows, {left} left, of {}", settings.messages)))
 }
@@ -157,7 +174,13 @@ fn arguments(settings: &Settings, ends: &Ends, runner: Runner, folder: &Path) ->
         database_url: &to.database_url,
     };
     let cache = settings.plugins.with_file_name("tidegate-bench-cache");
-    let pipeline = Pipeline::shipped(to, &settings.plugins, &cache)?;
+    let mut pipeline = Pipeline::shipped(to, &settings.plugins, &cache)?;
+    if runner == Runner::Swapping {
+        let component = settings.plugins.join(SWAPPED);
+        std::fs::copy(&component, folder.join(SWAPPED)).doing("copying the component")?;
+        pipeline.steps = pipeline.steps.replace(&component.display().to_string(), SWAPPED);
+        pipeline.sinks += "\n[reload]\nsettle = \"10ms\"\n";
+    }
     let file = pipeline.write(folder)?;
     let arguments = owned(&["run", &file.display().to_string()]);
     Ok(Arguments {
@@ -169,7 +192,8 @@ fn arguments(settings: &Settings, ends: &Ends, runner: Runner, folder: &Path) ->
     })
 }
 
-fn median(legs: &[Figures]) -> Figures {
+/// The medians of several legs.
+pub(crate) fn median(legs: &[Figures]) -> Figures {
     let middle = |figure: fn(&Figures) -> f64| {
         let mut figures: Vec<f64> = legs.iter().map(figure).collect();
         figures.sort_by(f64::total_cmp);

@@ -12,6 +12,9 @@ mod meter;
 /// The pipeline as one would write it by hand.
 mod native;
 
+/// What swaps cost.
+mod swap;
+
 /// The far ends of one leg: queue, key, table.
 mod ends;
 
@@ -33,6 +36,8 @@ struct Arguments {
 enum Command {
     /// Runs both in turns and prints medians.
     Compare(compare::Settings),
+    /// Runs the host with and without swaps in turns.
+    Swap(compare::Settings),
     /// Runs the native pipeline until it is ended.
     Native(native::Settings),
 }
@@ -41,6 +46,7 @@ enum Command {
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Compare(settings) => compare::run(settings).await,
+        Command::Swap(settings) => swap::run(settings).await,
         Command::Native(settings) => native::run(settings).await,
     };
     match done {

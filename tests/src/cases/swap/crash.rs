@@ -28,7 +28,6 @@ impl Moments {
 async fn a_host_that_is_killed_in_the_middle_of_swaps_loses_nothing_and_starts_whole() {
     let seed = std::env::var("TIDEGATE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_124);
     let mut moments = Moments(seed);
-    println!("TIDEGATE_SEED={seed}");
     let mut trial = Trial::new().await;
     let file = trial.component("validate-message");
     let original = fs::read(&file).unwrap();
@@ -52,7 +51,7 @@ async fn a_host_that_is_killed_in_the_middle_of_swaps_loses_nothing_and_starts_w
     trial.rig.host().wait_until("nothing in flight", crate::host::PATIENCE, idle).unwrap();
     let rows = trial.rig.rows().await;
     let distinct: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-    assert_eq!((rows.len(), distinct.len()), (sent, sent), "each id is stored once");
+    assert_eq!((rows.len(), distinct.len()), (sent, sent), "each id is stored once; TIDEGATE_SEED={seed}");
     // A broadcast has no memory: what was not acknowledged is broadcast again, and nothing is missing.
     let broadcast: BTreeSet<Vec<u8>> = trial.rig.broadcast().await.into_iter().collect();
     assert!(broadcast == (0..sent).map(|number| body(number).into_bytes()).collect::<BTreeSet<_>>(), "broadcasts are missing");

@@ -1,0 +1,117 @@
+//! What swaps cost: drains with and without them in turns, counted at the destinations.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tidegate_harness::deadline::wait_for;
+use tidegate_harness::failure::While;
+use tidegate_harness::http;
+use tidegate_harness::postgres::Durability;
+use tidegate_harness::programs::say;
+use tidegate_harness::servers::Servers;
+use tidegate_harness::{Failure, Result};
+
+use crate::compare::{Figures, Runner, Settings, leg, median};
+use crate::ends::Ends;
+use crate::load::{BODY_BYTES, QueueType};
+
+/// Between the end of a swap and the next save.
+const BETWEEN: Duration = Duration::from_millis(100);
+/// Longest wait for a swap.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Swaps a component of a running host, again and again.
+pub(crate) struct Swapper {
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<Result<Vec<Value>>>,
+}
+
+impl Swapper {
+    /// Starts. `component` is the file that the host watches.
+    pub(crate) fn start(admin: SocketAddr, component: PathBuf) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        Self { stop, thread: thread::spawn(move || swap_on(admin, &component, &stopped)) }
+    }
+
+    /// Ends, and gives the events of all swaps.
+    pub(crate) fn stop(self) -> Result<Vec<Value>> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| Failure::new("the swapping panicked"))?
+    }
+}
+
+fn swap_on(admin: SocketAddr, component: &Path, stopped: &AtomicBool) -> Result<Vec<Value>> {
+    let original = fs::read(component).doing("reading the component")?;
+    let mut events = Vec::new();
+    while !stopped.load(Ordering::Relaxed) {
+        save(component, &original, events.len())?;
+        events.push(event_after(admin, events.last())?);
+        thread::sleep(BETWEEN);
+    }
+    Ok(events)
+}
+
+/// The same component with a custom section of another name: the same code, another digest.
+fn save(component: &Path, original: &[u8], number: usize) -> Result<()> {
+    let name = format!("{number:08}");
+    let section = [&[0, 9, 8][..], name.as_bytes()].concat();
+    let beside = component.with_extension("new");
+    fs::write(&beside, [original, &section].concat()).doing("saving the component")?;
+    fs::rename(&beside, component).doing("saving the component")
+}
+
+fn event_after(admin: SocketAddr, before: Option<&Value>) -> Result<Value> {
+    wait_for("a swap", PATIENCE, || {
+        let status = http::get(admin, "/status")?.json()?;
+        let newest = status.get("reloads").and_then(Value::as_array).and_then(|events| events.last().cloned());
+        Ok(newest.filter(|event| event.get("at") != before.and_then(|before| before.get("at"))))
+    })
+}
+
+/// Runs everything and prints it.
+pub(crate) async fn run(settings: Settings) -> Result<()> {
+    let servers = Servers::start(Durability::Fsync)?;
+    let mut ends = Ends::open(&servers, &settings.host, &settings.workspace).await?;
+    say(&format!("{} messages of {BODY_BYTES} bytes a leg, {} rounds\n", settings.messages, settings.rounds));
+    for queue_type in [QueueType::Classic, QueueType::Quorum] {
+        let (mut still, mut swapping, mut events) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 1..=settings.rounds {
+            for (runner, figures) in [(Runner::Host, &mut still), (Runner::Swapping, &mut swapping)] {
+                let (leg, swapped) = leg(&settings, &mut ends, queue_type, runner).await?;
+                say(&format!("{} round {round} {runner:?}: {leg} ({} swaps)", queue_type.name(), swapped.len()));
+                figures.push(leg);
+                events.extend(swapped);
+            }
+        }
+        say(&summary(queue_type, &median(&still), &median(&swapping), &events));
+    }
+    ends.clear().await
+}
+
+fn summary(queue_type: QueueType, still: &Figures, swapping: &Figures, events: &[Value]) -> String {
+    let of_swap = |name: &str| events.iter().map(|event| event["swap"][name].as_u64().unwrap_or_default()).sum::<u64>();
+    let mut pauses: Vec<u64> = events.iter().filter_map(|event| event["swap"]["pause"]["max_micros"].as_u64()).collect();
+    pauses.sort_unstable();
+    let at = |percent: usize| pauses.get((pauses.len() * percent).div_ceil(100).max(1) - 1).copied().unwrap_or_default();
+    let swapped = events.iter().filter(|event| event["outcome"] == "swapped").count();
+    format!(
+        "\n{}: {swapped} of {} saves swapped; longest wait of a worker a swap: p50 {} µs, p99 {} µs, max {} µs; \
+         finished on the old generation {}, redelivered {}, lost 0, stored twice 0\n\
+         without swaps {still}; with swaps {swapping}; throughput with ÷ without {:.2}\n",
+        queue_type.name(),
+        events.len(),
+        at(50),
+        at(99),
+        at(100),
+        of_swap("finished_on_old"),
+        of_swap("redelivered"),
+        swapping.messages_per_second / still.messages_per_second,
+    )
+}
