@@ -44,6 +44,8 @@ pub struct Watch {
 struct Following {
     files: BTreeSet<PathBuf>,
     timing: Timing,
+    /// What is known is forgotten where this differs.
+    round: u64,
 }
 
 impl Watch {
@@ -51,7 +53,7 @@ impl Watch {
     #[must_use]
     pub fn new(files: BTreeSet<PathBuf>, timing: Timing) -> Self {
         let watching = Watching::new(files.clone(), timing, Some(Hints::new(&files)));
-        let (follow, following) = watch::channel(Following { files, timing });
+        let (follow, following) = watch::channel(Following { files, timing, round: 0 });
         let (tell, told) = watch::channel(0);
         let mut tasks = Tasks::default();
         tasks.spawn("watch", watching.run(following, tell));
@@ -69,7 +71,14 @@ impl Watch {
 
     /// Watches these files from now on. What was not told yet is told still, and so is what a new one holds.
     pub fn follow(&self, files: BTreeSet<PathBuf>, timing: Timing) {
-        self.follow.send_replace(Following { files, timing });
+        self.follow.send_modify(|following| {
+            *following = Following { files, timing, round: following.round };
+        });
+    }
+
+    /// Tells what the files hold once more: somebody has read them on their own, and nobody knows which content that was.
+    pub fn look_again(&self) {
+        self.follow.send_modify(|following| following.round += 1);
     }
 }
 
@@ -80,13 +89,14 @@ struct Watching {
     timing: Timing,
     /// What was told last; nothing is known of a file that is not in it.
     known: Contents,
+    round: u64,
     /// None where the system's events are left out.
     hints: Option<Hints>,
 }
 
 impl Watching {
     fn new(files: BTreeSet<PathBuf>, timing: Timing, hints: Option<Hints>) -> Self {
-        Self { files, timing, known: Contents::default(), hints }
+        Self { files, timing, known: Contents::default(), round: 0, hints }
     }
 
     async fn run(mut self, mut following: watch::Receiver<Following>, tell: watch::Sender<u64>) {
@@ -136,6 +146,9 @@ impl Watching {
 
     fn follow(&mut self, next: Following) {
         self.timing = next.timing;
+        if std::mem::replace(&mut self.round, next.round) != next.round {
+            self.known = Contents::default();
+        }
         if next.files == self.files {
             return;
         }

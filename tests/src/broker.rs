@@ -34,6 +34,8 @@ pub(crate) struct Queue {
     pub(crate) name: String,
     url: String,
     channel: Channel,
+    /// Whether it is deleted when this is dropped.
+    is_own: bool,
     _connection: Connection,
 }
 
@@ -58,7 +60,20 @@ impl Queue {
         let name = unique("queue");
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         channel.queue_declare(ShortString::from(name.as_str()), options, arguments).await.unwrap();
-        Self { name, url: url.to_owned(), channel, _connection: connection }
+        Self { name, url: url.to_owned(), channel, is_own: true, _connection: connection }
+    }
+
+    /// Where it is found, for a thread of its own.
+    pub(crate) fn place(&self) -> (String, String) {
+        (self.url.clone(), self.name.clone())
+    }
+
+    /// A queue that somebody else has declared, and deletes.
+    pub(crate) async fn named(url: &str, name: &str) -> Self {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        Self { name: name.to_owned(), url: url.to_owned(), channel, is_own: false, _connection: connection }
     }
 
     /// The channel, for what a single test needs.
@@ -157,6 +172,9 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut conditi
 
 impl Drop for Queue {
     fn drop(&mut self) {
+        if !self.is_own {
+            return;
+        }
         let url = self.url.clone();
         let queues = [self.name.clone(), self.dead(), self.parked("broadcast"), self.parked("history")];
         afterwards(async move {

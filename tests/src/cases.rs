@@ -11,3 +11,4 @@ mod postgres;
 mod rabbitmq;
 mod redis;
 mod saboteur;
+mod swap;

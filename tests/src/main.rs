@@ -17,5 +17,8 @@ mod store;
 /// The host under a pipeline of the shipped shape.
 mod host;
 
+/// A rig whose files are changed while it runs.
+mod trial;
+
 /// What is promised.
 mod cases;

@@ -194,6 +194,10 @@ impl Builder<'_> {
         };
         let ready =
             self.gates.time(Gate::Settings, || component.prepare(setup)).map_err(|error| vec![BuildProblem::Plugin(error)])?;
+        if step.seal.as_ref().is_some_and(|seal| !self.rings.contains_key(&seal.key_ring)) {
+            // A ring that did not load has its own error already; the plan names no unknown ring.
+            return Err(Vec::new());
+        }
         let work = self.work(ready, step).map_err(|problem| vec![problem])?;
         self.reports.push(report(step, &component));
         Ok(Step {
@@ -226,7 +230,6 @@ impl Builder<'_> {
     }
 
     fn sealer(&mut self, stage: Arc<str>, cipher: Cipher, seal: &SealPlan) -> Result<Work, BuildProblem> {
-        // A ring that did not load has its own error already; the plan names no unknown ring.
         let ring = self.rings.get(&seal.key_ring).ok_or(BuildProblem::NotTold)?;
         ring.check_length(cipher.parameters().key_bytes).map_err(BuildProblem::Keys)?;
         // The one cipher whose items carry no tag, and the one form that has no room for one: neither goes with anything else.

@@ -92,7 +92,12 @@ fn check_lock(generation: &Generation, loaded: &Loaded, gates: &mut Gates) -> Re
 }
 
 fn told(error: &BuildError) -> String {
-    error.step.as_ref().map_or_else(|| error.problem.to_string(), |step| format!("steps.{step}: {}", error.problem))
+    let Some(step) = &error.step else { return error.problem.to_string() };
+    let place = match &error.problem {
+        BuildProblem::Setting { pointer, .. } => format!(".settings{}", pointer.replace('/', ".")),
+        _ => String::new(),
+    };
+    format!("steps.{step}{place}: {}", error.problem)
 }
 
 fn check_seals(generation: &Generation, making: &Making<'_>, gates: &mut Gates) -> Result<(), Vec<Problem>> {

@@ -102,6 +102,8 @@ struct Retired {
 /// The source that runs, and the one that comes after it.
 struct Intaking {
     stage: &'static str,
+    /// Sources that were stopped to make way for others, and whose tasks have not ended yet.
+    making_way: usize,
     stop: Stop,
     left: oneshot::Receiver<u64>,
     next: Option<Next>,
@@ -141,7 +143,7 @@ impl Works {
             batches,
             lanes: Vec::new(),
             retired: Vec::new(),
-            source: Intaking { stage: "", stop: Stop::new(), left, next: None },
+            source: Intaking { stage: "", making_way: 0, stop: Stop::new(), left, next: None },
             tasks,
         };
         let lanes = plan.sinks.iter().map(|sink| works.start_lane(sink)).collect();
@@ -178,7 +180,7 @@ impl Works {
                 warn!(left, "the source ended after its pipeline");
             }
         });
-        self.source = Intaking { stage: name, stop, left, next: None };
+        self.source = Intaking { stage: name, making_way: self.source.making_way, stop, left, next: None };
     }
 
     fn start_lane(&mut self, sink: &SinkPlan) -> Doorway {
@@ -271,8 +273,11 @@ impl Works {
             }
             return false;
         }
-        // A source that was stopped to make way for another tells so itself.
-        if self.intake_stop.is_cancelled() || (task == "source" && self.source.stop.is_cancelled()) {
+        if task == "source" && self.source.making_way > 0 {
+            self.source.making_way -= 1;
+            return false;
+        }
+        if self.intake_stop.is_cancelled() {
             return false;
         }
         error!(%task, "a task ended although nobody asked it to; the pipeline stops, and what it holds stays with the broker");
@@ -352,6 +357,7 @@ impl Works {
         let (tell, told) = oneshot::channel();
         let next = Next { stage, name: stages::source_name(&plan.source), since: Instant::now(), tell };
         self.source.next = Some(next);
+        self.source.making_way += 1;
         self.source.stop.cancel();
         Underway::Told(told)
     }

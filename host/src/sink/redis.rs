@@ -75,13 +75,15 @@ impl RedisSink {
     }
 
     async fn deliver(&mut self, batch: &[Message]) -> Result<Written, StageError> {
-        if batch.is_empty() {
-            return Ok(Written::default());
-        }
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect().await?,
         };
+        if batch.is_empty() {
+            self.prove(&mut connection).await?;
+            self.connection = Some(connection);
+            return Ok(Written::default());
+        }
         let pipeline = commands::pipeline(&self.settings, batch);
         match timeout(self.settings.timeout, pipeline.query_async::<Vec<Value>>(&mut connection)).await {
             Ok(Ok(replies)) => {
@@ -91,6 +93,22 @@ impl RedisSink {
             Ok(Err(error)) => Err(self.explain(&error, connection).await),
             Err(_) => Err(failure::timed_out(&address::label(&self.settings), self.settings.timeout)),
         }
+    }
+
+    /// Proves that the server answers, and that the key holds nothing that the writes would fail on.
+    async fn prove(&self, connection: &mut MultiplexedConnection) -> Result<(), StageError> {
+        let at = address::label(&self.settings);
+        let asking = redis::cmd("TYPE").arg(&self.settings.key).to_owned();
+        let asked = timeout(self.settings.timeout, asking.query_async::<String>(connection)).await;
+        let found = asked.map_err(|_| failure::timed_out(&at, self.settings.timeout))?;
+        let found = found.map_err(|error| failure::of(&error, &at))?;
+        let fits = match &self.settings.mode {
+            Mode::List { .. } => ["none", "list"].contains(&&*found),
+            Mode::Stream { .. } => ["none", "stream"].contains(&&*found),
+            // SET overwrites whatever is there, and a channel is no key.
+            Mode::Set { .. } | Mode::PubSub => true,
+        };
+        if fits { Ok(()) } else { Err(failure::wrong_type(&self.settings, &found)) }
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, StageError> {

@@ -225,7 +225,7 @@ async fn other_files_are_followed_and_a_change_that_was_not_told_is_told_still()
         trial.write("a.toml", "two");
         let files = BTreeSet::from([trial.path("a.toml"), trial.path("b.toml")]);
         let timing = trial.watch.timing;
-        trial.watch.follow(Following { files, timing });
+        trial.watch.follow(Following { files, timing, round: 0 });
         trial.is_told().await;
         trial.is_quiet().await;
         trial.write("b.toml", "c");

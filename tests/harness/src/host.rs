@@ -190,11 +190,15 @@ pub fn run(program: &Path, folder: &Path, arguments: &[&str], variables: &[(&str
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().doing(format!("starting {}", program.display()))?;
     let mut stdin = child.stdin.take().ok_or_else(|| Failure::new("a piped input is there"))?;
+    // Side by side: a command that answers line by line would wait for somebody to read.
+    let (written, output) = std::thread::scope(|scope| {
+        let writing = scope.spawn(move || stdin.write_all(input));
+        let output = child.wait_with_output();
+        (writing.join(), output)
+    });
+    let output = output.doing(format!("waiting for {}", program.display()))?;
     // A command that does not read its input closes it: that is its answer, not a failure.
-    let written = stdin.write_all(input);
-    drop(stdin);
-    let output = child.wait_with_output().doing(format!("waiting for {}", program.display()))?;
-    match written {
+    match written.unwrap_or_else(|_| Err(std::io::Error::other("the writing panicked"))) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::new(format!("writing to a command: {error}")))
         }

@@ -40,7 +40,8 @@ impl History {
         events.push_back(event);
     }
 
-    fn count(&self, event: &Event) {
+    /// Counts an event without keeping it: nothing came of it.
+    pub(super) fn count(&self, event: &Event) {
         let labels = [("outcome", event.outcome.name()), ("trigger", event.trigger.name())];
         self.telemetry.count(Counter::Reloads, &labels, 1);
         for gate in event.gates.iter().filter(|gate| gate.verdict == Verdict::Refused) {

@@ -21,18 +21,39 @@ pub(super) struct Made {
     pub(super) candidate: Option<Running>,
     /// Every gate so far.
     pub(super) gates: Gates,
-    /// Every file that was looked at, for whoever watches them; none where the file itself could not be understood.
-    pub(super) loaded: Option<Arc<Loaded>>,
+    /// What the files said.
+    pub(super) attempt: Attempt,
+}
+
+/// What was made of the files the last time.
+#[derive(Clone)]
+pub(super) enum Attempt {
+    /// They could be read, whatever the gates said then.
+    Read(Arc<Loaded>),
+    /// They could not, for these reasons.
+    Broken(Vec<String>),
+}
+
+/// How to make it.
+#[derive(Clone)]
+pub(super) struct Order {
+    /// Number of the generation.
+    pub(super) number: u64,
+    /// Go on where a gate may be overruled.
+    pub(super) force: bool,
+    /// Nothing is made of files that say what they said then: what was refused is not tried again before they change, and what was rolled
+    /// back does not come back by itself.
+    pub(super) unless: Option<Attempt>,
 }
 
 /// Makes what the files say now. Blocking.
-pub(super) fn make(pipeline: &Pipeline, number: u64, force: bool) -> Made {
+pub(super) fn make(pipeline: &Pipeline, order: &Order) -> Made {
     let running = pipeline.running();
     let mut tries = 0;
     loop {
         tries += 1;
-        let made = attempt(pipeline, &running, number, force);
-        let Some(loaded) = &made.loaded else { return made };
+        let made = attempt(pipeline, &running, order);
+        let Attempt::Read(loaded) = &made.attempt else { return made };
         // Saved again meanwhile: the latest wins, and a plugin is never taken together with the settings of another.
         if tries == TRIES || !has_changed(pipeline, loaded) {
             return made;
@@ -45,18 +66,23 @@ fn has_changed(pipeline: &Pipeline, loaded: &Loaded) -> bool {
     now.is_ok_and(|now| config::diff(loaded, &now).is_ok_and(|changes| !changes.is_empty()))
 }
 
-fn attempt(pipeline: &Pipeline, running: &Running, number: u64, force: bool) -> Made {
+fn attempt(pipeline: &Pipeline, running: &Running, order: &Order) -> Made {
     let mut gates = Gates::default();
-    let made = |changes, candidate, gates, loaded| Made { changes, candidate, gates, loaded };
     let parsed = gates.time(Gate::Parse, || parse(pipeline, running));
     let (mut loaded, changes) = match parsed {
         Ok(parsed) => parsed,
         Err(reasons) => {
-            gates.note(Gate::Parse, Verdict::Refused, reasons);
-            return made(Vec::new(), None, gates, None);
+            if !matches!(&order.unless, Some(Attempt::Broken(before)) if *before == reasons) {
+                gates.note(Gate::Parse, Verdict::Refused, reasons.clone());
+            }
+            return Made { changes: Vec::new(), candidate: None, gates, attempt: Attempt::Broken(reasons) };
         }
     };
-    let refused = |gates, changes, loaded| made(changes, None, gates, Some(Arc::new(loaded)));
+    let refused = |gates, changes, loaded| Made { changes, candidate: None, gates, attempt: Attempt::Read(Arc::new(loaded)) };
+    let is_known = matches!(&order.unless, Some(Attempt::Read(before)) if config::diff(before, &loaded).is_ok_and(|changes| changes.is_empty()));
+    if is_known {
+        return refused(gates, Vec::new(), loaded);
+    }
     if changes.is_empty() {
         gates.pass(Gate::Parse);
         return refused(gates, changes, loaded);
@@ -66,12 +92,12 @@ fn attempt(pipeline: &Pipeline, running: &Running, number: u64, force: bool) -> 
         return refused(gates, changes, loaded);
     }
     gates.pass(Gate::Parse);
-    let generation = generation(pipeline, running, (&loaded, &changes), (number, force), &mut gates);
-    let generation = generation.filter(|generation| is_fit(pipeline, running, generation, force, &mut gates));
+    let generation = generation(pipeline, running, (&loaded, &changes), order, &mut gates);
+    let generation = generation.filter(|generation| is_fit(pipeline, running, generation, order.force, &mut gates));
     loaded.settings.look_again();
     let loaded = Arc::new(loaded);
     let candidate = generation.map(|generation| Running { loaded: Arc::clone(&loaded), generation: Arc::new(generation) });
-    made(changes, candidate, gates, Some(loaded))
+    Made { changes, candidate, gates, attempt: Attempt::Read(loaded) }
 }
 
 /// The file and what differs, or every reason why it means nothing that can run.
@@ -105,22 +131,22 @@ fn generation(
     pipeline: &Pipeline,
     running: &Running,
     (loaded, changes): (&Loaded, &[Change]),
-    (number, force): (u64, bool),
+    order: &Order,
     gates: &mut Gates,
 ) -> Option<Generation> {
     let is_new_lane = |change: &Change| change.key.starts_with("sinks.") && change.from.is_none();
     if changes.iter().any(|change| change.class == Class::StepSwap || is_new_lane(change)) {
         let making = Making {
-            number,
+            number: order.number,
             engine: &pipeline.origin.engine,
             telemetry: &pipeline.telemetry,
             before: Some(&running.generation),
-            force,
+            force: order.force,
             progress: &|_| {},
         };
         return prepare(loaded, &making, gates).ok();
     }
-    let generation = running.generation.renumbered(number);
+    let generation = running.generation.renumbered(order.number);
     for gate in [Gate::Compile, Gate::Link, Gate::Capabilities, Gate::Settings, Gate::Seal] {
         gates.note(gate, Verdict::Skipped, Vec::new());
     }

@@ -9,7 +9,7 @@ use crate::pipeline::aboard::Tally;
 use crate::pipeline::generation::Generation;
 
 /// How often a new generation is looked at.
-pub(super) const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(100);
 /// Fewer messages prove nothing.
 const MIN_MESSAGES: u64 = 20;
 
@@ -20,13 +20,16 @@ pub(super) struct Probation {
     before: Tally,
     max_error_percent: f64,
     until: Instant,
+    next_look: Instant,
 }
 
 impl Probation {
     /// Watches `generation`, which came after `before`.
     #[must_use]
     pub(super) fn new(generation: Arc<Generation>, before: Tally, max_error_percent: u64, length: Duration) -> Self {
-        Self { generation, before, max_error_percent: max_error_percent as f64, until: Instant::now() + length }
+        let now = Instant::now();
+        let max_error_percent = max_error_percent as f64;
+        Self { generation, before, max_error_percent, until: now + length, next_look: now + LOOK }
     }
 
     /// Whether it is over.
@@ -35,9 +38,16 @@ impl Probation {
         Instant::now() >= self.until
     }
 
+    /// When it is to be looked at next.
+    #[must_use]
+    pub(super) fn next_look(&self) -> Instant {
+        self.next_look
+    }
+
     /// Why the generation has to go; none as long as it may stay.
     #[must_use]
-    pub(super) fn failure(&self) -> Option<String> {
+    pub(super) fn failure(&mut self) -> Option<String> {
+        self.next_look = Instant::now() + LOOK;
         let now = self.generation.meter.tally();
         let (refused, before) = (now.percent(), self.before.percent());
         let is_worse = now.began >= MIN_MESSAGES && refused > before + self.max_error_percent;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
-use super::making::{Made, make};
-use super::probation::{LOOK, Probation};
+use super::making::{Attempt, Made, Order, make};
+use super::probation::Probation;
 use super::swapping::swap;
 use super::{Event, Gate, Gates, Outcome, Request, Standing, Swap, Trigger, Verdict, staging};
 use crate::config::{self, Change as Changed, Class, Loaded, Plan};
@@ -31,6 +31,8 @@ pub(in crate::pipeline) struct Reconciler {
     probation: Option<Probation>,
     /// Number of the newest generation.
     number: u64,
+    /// What the files said when they were last tried.
+    attempt: Attempt,
 }
 
 struct Kept {
@@ -76,7 +78,8 @@ impl Reconciler {
         let running = pipeline.running();
         let watch = Watch::new(files_of(&running.loaded), timing_of(running.plan()));
         let number = running.generation.number;
-        Self { pipeline, works, requests, watch, journal, previous: None, probation: None, number }
+        let attempt = Attempt::Read(Arc::clone(&running.loaded));
+        Self { pipeline, works, requests, watch, journal, previous: None, probation: None, number, attempt }
     }
 
     /// Reloads whenever a file changes or somebody asks, until the stop.
@@ -101,7 +104,8 @@ impl Reconciler {
 
     async fn wake(&mut self, stop: &Stop) -> Wake {
         let watches = self.pipeline.running().plan().reload.watch;
-        let (expires, on_probation) = (self.previous.as_ref().map(|kept| kept.until), self.probation.is_some());
+        let expires = self.previous.as_ref().map(|kept| kept.until);
+        let look = self.probation.as_ref().map(Probation::next_look);
         let saved = async {
             match watches {
                 true => self.watch.changed().await,
@@ -112,7 +116,7 @@ impl Reconciler {
             biased;
             () = stop.cancelled() => Wake::Stop,
             request = self.requests.recv() => request.map_or(Wake::Stop, Wake::Asked),
-            () = sleep(LOOK), if on_probation => Wake::Look,
+            () = sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() => Wake::Look,
             () = sleep_until(expires.unwrap_or_else(Instant::now)), if expires.is_some() => Wake::Expired,
             () = saved => Wake::Saved,
         }
@@ -123,8 +127,9 @@ impl Reconciler {
         let (begun, from) = (Instant::now(), self.pipeline.running().generation.number);
         let came = match trigger {
             Trigger::Rollback => self.roll_back(None).await,
-            Trigger::Plan => self.reload(force, true).await,
-            Trigger::File | Trigger::Signal | Trigger::Reload | Trigger::Probation => self.reload(force, false).await,
+            Trigger::Plan | Trigger::File | Trigger::Signal | Trigger::Reload | Trigger::Probation => {
+                self.reload(trigger, force).await
+            }
         };
         self.tell(came, trigger, from, begun)
     }
@@ -145,22 +150,33 @@ impl Reconciler {
         };
         log(&event);
         // A plan changes nothing, and a file that was saved as it was is no event.
-        let is_history = !matches!((event.outcome, event.trigger), (_, Trigger::Plan) | (Outcome::Unchanged, Trigger::File));
-        if is_history {
-            self.pipeline.history.push(event.clone());
+        match (event.outcome, event.trigger) {
+            (_, Trigger::Plan) => {}
+            (Outcome::Unchanged, Trigger::File) => self.pipeline.history.count(&event),
+            _ => self.pipeline.history.push(event.clone()),
         }
         event
     }
 
-    async fn reload(&mut self, force: bool, only_plan: bool) -> Came {
-        let (pipeline, number) = (self.pipeline.clone(), self.number + 1);
-        let made = blocking(move || make(&pipeline, number, force)).await;
-        let Made { changes, candidate, mut gates, loaded } = match made {
+    async fn reload(&mut self, trigger: Trigger, force: bool) -> Came {
+        let unless = (trigger == Trigger::File).then(|| self.attempt.clone());
+        let order = Order { number: self.number + 1, force, unless };
+        let pipeline = self.pipeline.clone();
+        let made = match blocking(move || make(&pipeline, &order)).await {
             Ok(made) => made,
             Err(failure) => return Came::told(Outcome::Refused, Some(format!("the reload panicked: {failure}"))),
         };
-        if let Some(loaded) = &loaded {
-            self.follow(loaded);
+        let Made { changes, candidate, mut gates, attempt } = made;
+        self.follow(&attempt);
+        match trigger {
+            // What it saw counts for nobody else.
+            Trigger::Plan => {}
+            Trigger::File => self.attempt = attempt,
+            _ => {
+                self.attempt = attempt;
+                // It may have read what the watch has not told yet, or something in between.
+                self.watch.look_again();
+            }
         }
         let Some(next) = candidate else {
             let unchanged = changes.is_empty() && gates.reason().is_none();
@@ -170,7 +186,7 @@ impl Reconciler {
         if !gates.decide(Gate::Stages, staged, force) {
             return Came::refused(changes, gates);
         }
-        if only_plan {
+        if trigger == Trigger::Plan {
             return Came { outcome: Outcome::Planned, reason: None, changes, gates, swap: None };
         }
         let generation = Arc::clone(&next.generation);
@@ -215,7 +231,7 @@ impl Reconciler {
 
     /// Looks at the generation that is on probation.
     async fn look(&mut self) {
-        let Some(probation) = &self.probation else { return };
+        let Some(probation) = &mut self.probation else { return };
         if let Some(reason) = probation.failure() {
             let (begun, from) = (Instant::now(), self.pipeline.running().generation.number);
             let came = self.roll_back(Some(reason)).await;
@@ -239,15 +255,18 @@ impl Reconciler {
         let next = Running { loaded: Arc::clone(&kept.running.loaded), generation: Arc::clone(&kept.running.generation) };
         self.probation = None;
         let came = self.put_in_place(next, Outcome::RolledBack, changes, Gates::default()).await;
-        self.follow(&kept.running.loaded);
         Came { reason: reason.or(came.reason), ..came }
     }
 
-    /// Watches what this file names as well as what runs names: a refused file is mended in either.
-    fn follow(&mut self, loaded: &Loaded) {
+    /// Watches what the files named now as well as what runs names: a refused file is mended in either.
+    fn follow(&mut self, attempt: &Attempt) {
         let running = self.pipeline.running();
-        let files = files_of(loaded).into_iter().chain(files_of(&running.loaded)).collect();
-        self.watch.follow(files, timing_of(&loaded.plan));
+        let (named, timing) = match attempt {
+            Attempt::Read(loaded) => (files_of(loaded), timing_of(&loaded.plan)),
+            // Nothing new is known of it: what was watched before is watched still.
+            Attempt::Broken(_) => return,
+        };
+        self.watch.follow(named.into_iter().chain(files_of(&running.loaded)).collect(), timing);
     }
 
     fn stand(&self) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::error;
 
 use super::{StageAction, StageChange, Swap};
@@ -15,11 +15,16 @@ use crate::pipeline::works::{Change, Underway};
 use crate::pipeline::{Pipeline, Running, stages};
 use crate::source::StageError;
 use crate::source::journal::Journal;
+use crate::telemetry::Health;
 
 /// Longest wait for the last messages to leave the old generation: a lane whose sink is down may hold them for long.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 /// Longest wait for the first batches on the new generation; an idle pipeline has none.
 const BEGIN_WITHIN: Duration = Duration::from_millis(20);
+/// Longest wait for a source that is opened to say how it is.
+const UP_WITHIN: Duration = Duration::from_secs(15);
+/// Pause between two looks at it.
+const LOOK: Duration = Duration::from_millis(2);
 /// Longest wait for a stage beyond its own time limits.
 const STAGE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -47,7 +52,7 @@ pub(super) async fn swap(
     let mut swap = Swap { in_flight: before.in_flight, ..Swap::default() };
     swap.finished_on_old = leave(&old.generation, aboard).await;
     swap.pause = begin(&generation).await;
-    swap.stages = finish(underway).await;
+    swap.stages = finish(pipeline, underway).await;
     let after = pipeline.ledger.balance();
     swap.redelivered = after.redelivered - before.redelivered;
     swap.balanced = after.balanced;
@@ -82,12 +87,19 @@ async fn begin(new: &Generation) -> Option<super::Pause> {
     new.meter.pause()
 }
 
-async fn finish(underway: Vec<Underway>) -> Vec<StageChange> {
+async fn finish(pipeline: &Pipeline, underway: Vec<Underway>) -> Vec<StageChange> {
     let mut done = Vec::with_capacity(underway.len());
     for one in underway {
         match one {
             Underway::Done(change) => done.push(change),
-            Underway::Told(told) => done.extend(timeout(STAGE_WITHIN, told).await.ok().and_then(Result::ok)),
+            Underway::Told(told) => {
+                let told = timeout(STAGE_WITHIN, told).await.ok().and_then(Result::ok);
+                let Some(mut change) = told else { continue };
+                if change.action == StageAction::Reopened {
+                    change.millis += until_up(pipeline, &change.stage).await;
+                }
+                done.push(change);
+            }
             Underway::Sink { stage, number, mut opened } => {
                 let waited = timeout(STAGE_WITHIN, opened.wait_for(|opened| opened.number >= number)).await;
                 let took = waited.ok().and_then(|opened| opened.ok().map(|opened| opened.took));
@@ -100,4 +112,13 @@ async fn finish(underway: Vec<Underway>) -> Vec<StageChange> {
         }
     }
     done
+}
+
+/// Waits until a stage has told that it is up, or down; says how long, in milliseconds.
+async fn until_up(pipeline: &Pipeline, stage: &str) -> f64 {
+    let begun = Instant::now();
+    while begun.elapsed() < UP_WITHIN && pipeline.telemetry.stages().get(stage) == Some(&Health::Starting) {
+        sleep(LOOK).await;
+    }
+    begun.elapsed().as_secs_f64() * 1000.0
 }

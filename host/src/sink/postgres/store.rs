@@ -49,6 +49,10 @@ impl Store {
         // Last in, first out: the first half of what is halved is stored before the second.
         let mut open = cuts(&rows);
         open.reverse();
+        if batch.is_empty() {
+            // The statement without rows: what it needs is proven to be there.
+            open.push(0..0);
+        }
         while let Some(range) = open.pop() {
             match self.insert(columns, &rows, range.clone(), report).await {
                 Ok(new) => tally.store(range.len(), self.settings.idempotent_by.is_some(), new),

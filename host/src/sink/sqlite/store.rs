@@ -62,7 +62,8 @@ impl Store {
 
     pub(super) async fn write(&mut self, columns: &Columns, batch: &[Message], report: &Report) -> Result<Written, StageError> {
         let rows = columns.rows(batch);
-        if rows.messages.is_empty() {
+        // An empty batch goes on: the transaction without rows proves that the file can be written.
+        if rows.messages.is_empty() && !batch.is_empty() {
             return Ok(Written { refused: rows.refused, ..Written::default() });
         }
         // A batch may have to wait for a lock twice: to begin, and to commit.

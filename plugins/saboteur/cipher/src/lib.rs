@@ -19,11 +19,13 @@ pub struct Orders {
     pub nonce_bytes: u32,
     /// How long it says a key is, in bytes. Default: 32.
     pub key_bytes: u32,
+    /// Whether it cannot open what it sealed. Default: false.
+    pub forgetful: bool,
 }
 
 impl Default for Orders {
     fn default() -> Self {
-        Self { configure: AtConfigure::Behave, cipher: "saboteur".to_owned(), nonce_bytes: 12, key_bytes: 32 }
+        Self { configure: AtConfigure::Behave, cipher: "saboteur".to_owned(), nonce_bytes: 12, key_bytes: 32, forgetful: false }
     }
 }
 
@@ -38,7 +40,8 @@ impl Settings for Orders {
     },
     "cipher": { "description": "What it says its name in the stored form is.", "type": "string", "default": "saboteur" },
     "nonce_bytes": { "description": "How long it says a nonce is, in bytes.", "type": "integer", "minimum": 0, "default": 12 },
-    "key_bytes": { "description": "How long it says a key is, in bytes.", "type": "integer", "minimum": 0, "default": 32 }
+    "key_bytes": { "description": "How long it says a key is, in bytes.", "type": "integer", "minimum": 0, "default": 32 },
+    "forgetful": { "description": "Whether it cannot open what it sealed.", "type": "boolean", "default": false }
   }
 }"#;
 }
@@ -89,7 +92,7 @@ impl Cipher for Saboteur {
     fn open(&self, _: &Key<'_>, _: &Packed, _: &Packed, sealed: &Packed) -> Result<Opening, Reason> {
         let mut opening = Opening::default();
         for (index, item) in (0..).zip(sealed.iter()) {
-            let plain = open(item);
+            let plain = open(item).filter(|_| !self.orders.forgetful);
             match plain.as_deref().and_then(open_command) {
                 Some("error") => return Err(Reason::new("sabotage", "refuses to open, as it was told")),
                 Some("wrong") => opening.plain.push(b"something else"),
@@ -158,6 +161,13 @@ mod tests {
         let opened = open(&step, &key, &items).unwrap();
         assert_eq!(opened[..2], [Ok(b"plain".to_vec()), Ok(Vec::new())]);
         assert_eq!(opened[2].as_ref().unwrap_err().code, "not_authentic");
+    }
+
+    #[test]
+    fn a_forgetful_one_opens_nothing() {
+        let step = Saboteur::from_settings(r#"{"forgetful": true}"#).unwrap();
+        let opened = open(&step, &Key::software(&[0; 32]), &[item(b"sealed:nialp")]).unwrap();
+        assert_eq!(opened[0].as_ref().unwrap_err().code, "not_authentic");
     }
 
     #[test]
