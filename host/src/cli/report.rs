@@ -120,13 +120,14 @@ fn gates(results: &[GateResult]) -> String {
     }
     let mut text = "\n  gates\n".to_owned();
     for GateResult { gate, verdict, millis, details } in results {
+        let took = if *verdict == Verdict::Skipped { String::new() } else { format!("  {:>7}", time(*millis)) };
         let verdict = match verdict {
             Verdict::Passed => "passed",
             Verdict::Skipped => "skipped",
             Verdict::Refused => "REFUSED",
             Verdict::Forced => "FORCED",
         };
-        text.push_str(&format!("    {:<12}  {verdict:<7}  {:>7}\n", gate.name(), time(*millis)));
+        text.push_str(&format!("    {:<12}  {verdict:<7}{took}\n", gate.name()));
         details.iter().take(MAX_DETAILS).for_each(|detail| text.push_str(&hang("      ", &clean(detail))));
         if let Some(more @ 1..) = details.len().checked_sub(MAX_DETAILS) {
             text.push_str(&format!("      and {more} more; `--json` has them all\n"));

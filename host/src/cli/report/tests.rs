@@ -44,6 +44,7 @@ fn swapped() -> Event {
         gates: vec![
             gate(Gate::Parse, Verdict::Passed, 0.4, &[]),
             gate(Gate::Compile, Verdict::Passed, 2345.0, &[]),
+            gate(Gate::Tests, Verdict::Skipped, 0.0, &[]),
             gate(
                 Gate::Preflight,
                 Verdict::Forced,
@@ -105,6 +106,7 @@ fn a_swap_is_told_with_every_fact() {
       gates
         parse         passed    400 µs
         compile       passed     2.3 s
+        tests         skipped
         preflight     FORCED    8.5 ms
           2 of 100 messages are refused that were not: `missing_id` by validate
 
