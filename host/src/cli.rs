@@ -7,6 +7,7 @@ mod health;
 pub mod import;
 mod import_command;
 mod keys;
+mod layout;
 mod load;
 mod lock;
 mod logs;
@@ -154,4 +155,21 @@ fn say(text: &str) {
 fn complain(text: &str) {
     let mut err = std::io::stderr().lock();
     drop(writeln!(err, "{}", text.trim_end()));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_tells_its_exit_codes() {
+        let mut command = Arguments::command();
+        command.clone().debug_assert();
+        let help = command.render_help().to_string();
+        assert!(help.contains("of `plan`: something would change"), "{help}");
+        let plan = command.find_subcommand_mut("plan").map(|plan| plan.render_long_help().to_string()).unwrap_or_default();
+        assert!(plan.contains("2 when something would") && plan.contains("--pipeline"), "{plan}");
+    }
 }

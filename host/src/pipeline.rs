@@ -114,6 +114,7 @@ impl Pipeline {
         for sink in &plan.sinks {
             telemetry.set_health(&format!("sinks.{}", sink.name), Health::Starting);
         }
+        telemetry.set_generation(generation.number);
         let (reloader, requests) = Reloader::new();
         Self {
             name: Arc::clone(&plan.name),
@@ -141,7 +142,13 @@ impl Pipeline {
         *self.standing.borrow()
     }
 
+    /// Where reloads are asked for; none when somebody answers them already.
+    pub(crate) fn take_requests(&self) -> Option<mpsc::Receiver<Request>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn set_running(&self, loaded: Arc<Loaded>, generation: Arc<Generation>) {
+        self.telemetry.set_generation(generation.number);
         self.current.send_replace(Arc::new(Running { loaded, generation }));
     }
 
@@ -157,8 +164,7 @@ impl Pipeline {
         let works = Works::start(self.clone(), stage, intake_stop.clone());
         let (changes, arriving) = mpsc::channel(1);
         let mut tasks = Tasks::default();
-        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(requests) = requests {
+        if let Some(requests) = self.take_requests() {
             let reconciler = Reconciler::new(self.clone(), changes, requests, journal);
             tasks.spawn("reload", reconciler.run(intake_stop));
         }

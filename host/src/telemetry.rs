@@ -98,19 +98,26 @@ impl Timer {
         }
     }
 
-    /// From 10 microseconds to 40 seconds, by fours.
-    fn buckets() -> Histogram {
-        Histogram::new(exponential_buckets(0.000_01, 4.0, 12))
+    /// An empty one, with buckets for what it times.
+    fn series(self) -> Timings {
+        Family::new_with_constructor(match self {
+            // From a microsecond to 4 seconds, by fours.
+            Self::SwapPauseSeconds => || Histogram::new(exponential_buckets(0.000_001, 4.0, 12)),
+            // From a millisecond to 17 minutes, by fours: plugins may be compiled first, and stages drained.
+            Self::ReloadSeconds => || Histogram::new(exponential_buckets(0.001, 4.0, 11)),
+        })
     }
 }
 
 type Labels = Vec<(String, String)>;
+type Timings = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// The series of the process. They outlive generations.
 #[derive(Debug)]
 struct Families {
     counters: Vec<(Counter, Family<Labels, Cell>)>,
-    timers: Vec<(Timer, Family<Labels, Histogram>)>,
+    timers: Vec<(Timer, Timings)>,
+    generations: Family<Labels, Gauge>,
 }
 
 /// Counters and health of one pipeline. Cheap to clone; the counters are those of the whole process, labelled by pipeline.
@@ -138,8 +145,8 @@ pub enum Health {
 impl Default for Telemetry {
     fn default() -> Self {
         let counters = Counter::ALL.iter().map(|counter| (*counter, Family::default())).collect();
-        let timers = Timer::ALL.iter().map(|timer| (*timer, Family::new_with_constructor(Timer::buckets as fn() -> Histogram)));
-        let families = Families { counters, timers: timers.collect() };
+        let timers = Timer::ALL.iter().map(|timer| (*timer, timer.series())).collect();
+        let families = Families { counters, timers, generations: Family::default() };
         Self { pipeline: "pipeline".into(), families: Arc::new(families), stages: Arc::default(), parked: Arc::default() }
     }
 }
@@ -169,6 +176,12 @@ impl Telemetry {
         if let Some((_, family)) = self.families.timers.iter().find(|(known, _)| *known == timer) {
             family.get_or_create(&labels).observe(took.as_secs_f64());
         }
+    }
+
+    /// Notes which generation new batches begin on.
+    pub fn set_generation(&self, number: u64) {
+        let labels = vec![("pipeline".to_owned(), self.pipeline.to_string())];
+        self.families.generations.get_or_create(&labels).set(i64::try_from(number).unwrap_or(i64::MAX));
     }
 
     /// Notes how a stage is, e.g. `source.rabbitmq` or `sinks.history`. Says whether that is news.
@@ -219,6 +232,7 @@ impl Telemetry {
             let (name, help) = counter.describe();
             registry.register(name, help, family.clone());
         }
+        registry.register("generation", "Generation that new batches begin on", self.families.generations.clone());
         let book = Book::of(ledgers);
         registry.register("ledger_messages", "Messages of a pipeline: received = acked + returned + in flight", book.messages);
         registry.register(
@@ -294,6 +308,20 @@ mod tests {
             let line = format!("tidegate_{}_count{{pipeline=\"pipeline\"}} 1", timer.describe().0);
             assert!(telemetry.exposition([]).contains(&line), "{line}");
         }
+    }
+
+    #[test]
+    fn the_generation_is_on_the_exposition_and_its_series_outlives_it() {
+        let telemetry = Telemetry::default().of_pipeline("p");
+        telemetry.set_generation(1);
+        telemetry.time(Timer::ReloadSeconds, Duration::from_secs(300));
+        telemetry.set_generation(2);
+        let text = telemetry.exposition([]);
+        assert_eq!(text.matches("tidegate_generation{").count(), 1, "{text}");
+        assert!(text.contains("tidegate_generation{pipeline=\"p\"} 2\n"), "{text}");
+        // A reload of minutes is not lost in the last bucket.
+        assert!(text.contains("tidegate_reload_seconds_bucket{le=\"1048.576\",pipeline=\"p\"} 1\n"), "{text}");
+        assert!(text.ends_with("# EOF\n"), "{text}");
     }
 
     #[test]

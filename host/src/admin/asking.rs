@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::post;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
@@ -19,7 +21,7 @@ use crate::pipeline::reload::{Event, Trigger};
 use crate::secret::Secret;
 
 /// Longest body of a request.
-const MAX_BODY: usize = 64 << 10;
+const MAX_BODY_KIB: usize = 64;
 
 /// The body of `POST /reload`, `/rollback` and `/plan`; it may be empty.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -33,11 +35,14 @@ pub struct Asked {
     pub force: bool,
 }
 
-/// What came of it, one event a pipeline.
+/// What came of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Answered {
-    /// The events.
+    /// One a pipeline that answered.
     pub events: Vec<Event>,
+    /// Which pipelines have stopped and did not answer; none when all did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// Who may ask: whoever shows the token; without one, the programs of this machine.
@@ -52,62 +57,98 @@ pub(super) fn routes(token: Option<Secret>, bound: SocketAddr) -> Router<Shown> 
         .route("/reload", post(|state, body| ask(Trigger::Reload, state, body)))
         .route("/rollback", post(|state, body| ask(Trigger::Rollback, state, body)))
         .route("/plan", post(|state, body| ask(Trigger::Plan, state, body)))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn_with_state(Porter { token, bound }, admit))
+        .layer(DefaultBodyLimit::max(MAX_BODY_KIB << 10))
+        .route_layer(from_fn_with_state(Porter { token, bound }, admit))
 }
 
 async fn admit(State(porter): State<Porter>, request: Request, next: Next) -> Response {
-    match porter.objection(request.headers()) {
+    match porter.refusal(request.headers()) {
         None => next.run(request).await,
-        Some((status, why)) => error(status, why),
+        Some(refusal) => refusal,
     }
 }
 
 impl Porter {
-    fn objection(&self, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
+    /// What whoever may not ask is answered; none for whoever may.
+    fn refusal(&self, headers: &HeaderMap) -> Option<Response> {
         let Some(token) = &self.token else {
-            let why = "this address is not loopback: set `[admin] token` to be able to ask from elsewhere";
-            return (!self.bound.ip().is_loopback()).then_some((StatusCode::FORBIDDEN, why));
+            let why = "this address is not loopback, and there is no token: set `[admin] token` to be able to ask";
+            return (!self.bound.ip().is_loopback()).then(|| error(StatusCode::FORBIDDEN, why));
         };
-        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        let is_right = shown.is_some_and(|shown| bool::from(shown.ct_eq(token.expose())));
-        (!is_right).then_some((StatusCode::UNAUTHORIZED, "show the token of `[admin] token`: `Authorization: Bearer …`"))
+        if bearer(headers).is_some_and(|shown| shown.ct_eq(token.expose()).into()) {
+            return None;
+        }
+        let mut refusal = error(
+            StatusCode::UNAUTHORIZED,
+            "this needs the token of `[admin] token`, as the header `Authorization: Bearer TOKEN`",
+        );
+        refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        Some(refusal)
     }
 }
 
-async fn ask(trigger: Trigger, State(shown): State<Shown>, body: Bytes) -> Response {
+/// The token that a request shows.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+}
+
+async fn ask(trigger: Trigger, State(shown): State<Shown>, body: Result<Bytes, BytesRejection>) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            return error(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is longer than {MAX_BODY_KIB} KiB"));
+        }
+        Err(rejection) => return error(rejection.status(), &rejection.body_text()),
+    };
     let asked = match parse(&body) {
         Ok(asked) => asked,
         Err(problem) => return error(StatusCode::BAD_REQUEST, &problem),
     };
-    let pipelines: Vec<&Pipeline> = shown.pipelines.iter().filter(|pipeline| is_meant(pipeline, &asked)).collect();
-    if pipelines.is_empty() {
-        let names: Vec<&str> = shown.pipelines.iter().map(|pipeline| &*pipeline.name).collect();
-        let name = asked.pipeline.unwrap_or_default().escape_debug().to_string();
-        return error(StatusCode::NOT_FOUND, &format!("no pipeline is called `{name}`; there are: {}", names.join(", ")));
+    match meant(&shown, &asked) {
+        Ok(pipelines) => answer(ask_all(&pipelines, trigger, asked.force).await),
+        Err(problem) => error(StatusCode::NOT_FOUND, &problem),
     }
-    let mut events = Vec::with_capacity(pipelines.len());
-    for pipeline in pipelines {
-        match pipeline.reloader.ask(trigger, asked.force).await {
-            Some(event) => events.push(event),
-            None => {
-                let problem = format!("the pipeline {} has stopped", pipeline.name);
-                return error(StatusCode::SERVICE_UNAVAILABLE, &problem);
-            }
-        }
-    }
-    let status = if events.iter().any(Event::is_refused) { StatusCode::CONFLICT } else { StatusCode::OK };
-    (status, Json(Answered { events })).into_response()
 }
 
 fn parse(body: &[u8]) -> Result<Asked, String> {
     if body.is_empty() {
         return Ok(Asked::default());
     }
-    serde_json::from_slice(body)
-        .map_err(|error| format!("the body must be `{{\"pipeline\": \"NAME\", \"force\": false}}`: {error}"))
+    let problem = |error| format!("the body is not of the form {{\"pipeline\": \"NAME\", \"force\": false}}: {error}");
+    serde_json::from_slice(body).map_err(problem)
 }
 
-fn is_meant(pipeline: &Pipeline, asked: &Asked) -> bool {
-    asked.pipeline.as_ref().is_none_or(|name| *pipeline.name == **name)
+/// The pipelines that are asked.
+fn meant<'a>(shown: &'a Shown, asked: &Asked) -> Result<Vec<&'a Pipeline>, String> {
+    let Some(name) = &asked.pipeline else { return Ok(shown.pipelines.iter().collect()) };
+    let named: Vec<&Pipeline> = shown.pipelines.iter().filter(|pipeline| *pipeline.name == **name).collect();
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let names: Vec<String> = shown.pipelines.iter().map(|pipeline| format!("`{}`", pipeline.name)).collect();
+    Err(format!("no pipeline is called `{}`; there are: {}", name.escape_debug(), names.join(", ")))
+}
+
+/// Asks them side by side: one that takes its time does not hold up the others.
+async fn ask_all(pipelines: &[&Pipeline], trigger: Trigger, force: bool) -> Answered {
+    let asking = pipelines.iter().map(|pipeline| async { (&pipeline.name, pipeline.reloader.ask(trigger, force).await) });
+    let (mut events, mut stopped) = (Vec::with_capacity(pipelines.len()), Vec::new());
+    for (name, event) in join_all(asking).await {
+        match event {
+            Some(event) => events.push(event),
+            None => stopped.push(format!("`{name}`")),
+        }
+    }
+    let error = (!stopped.is_empty()).then(|| format!("stopped, and so not to be asked: {}", stopped.join(", ")));
+    Answered { events, error }
+}
+
+fn answer(answered: Answered) -> Response {
+    let status = match &answered {
+        Answered { error: Some(_), .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Answered { events, .. } if events.iter().any(Event::is_refused) => StatusCode::CONFLICT,
+        _ => StatusCode::OK,
+    };
+    (status, Json(answered)).into_response()
 }

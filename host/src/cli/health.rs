@@ -4,6 +4,7 @@ use clap::Args;
 use hyper::StatusCode;
 
 use super::ask::Target;
+use super::layout::clean;
 use super::{Failure, say};
 
 /// Arguments of `tidegate health`.
@@ -16,7 +17,7 @@ pub(super) struct Arguments {
 /// Succeeds when the host that runs the first file is ready.
 pub(super) async fn health(arguments: Arguments) -> Result<(), Failure> {
     let (status, answer) = arguments.target.host()?.get("/readyz").await?;
-    let answer = String::from_utf8_lossy(&answer);
+    let answer = clean(&String::from_utf8_lossy(&answer));
     if status == StatusCode::OK {
         say(&format!("{answer}\n"));
         return Ok(());

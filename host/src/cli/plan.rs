@@ -2,21 +2,19 @@
 
 use clap::Args;
 
-use super::ask::Target;
+use super::ask::Question;
 use super::{Failure, report};
-use crate::pipeline::reload::Outcome;
 
 /// Arguments of `tidegate plan`.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    target: Target,
+    question: Question,
 }
 
 /// Succeeds when nothing would change, ends with 2 when something would, and fails with 78 when a gate would refuse.
 pub(super) async fn plan(arguments: Arguments) -> Result<(), Failure> {
-    let answered = arguments.target.ask("/plan", false).await?;
-    report::tell(&answered, arguments.target.json)?;
-    let changes = answered.events.iter().any(|event| event.outcome == Outcome::Planned);
-    if changes { Err(Failure::Changes) } else { Ok(()) }
+    let question = arguments.question;
+    let answered = question.ask("/plan", false, "finding out what a reload would change").await?;
+    report::tell(&answered, question.json)
 }

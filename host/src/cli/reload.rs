@@ -2,14 +2,14 @@
 
 use clap::Args;
 
-use super::ask::Target;
+use super::ask::Question;
 use super::{Failure, report};
 
 /// Arguments of `tidegate reload`.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    target: Target,
+    question: Question,
     /// Goes on where the gates `preflight` and `stages` refuse.
     #[arg(long)]
     force: bool,
@@ -17,6 +17,6 @@ pub(super) struct Arguments {
 
 /// Fails with 78 when a gate refuses.
 pub(super) async fn reload(arguments: Arguments) -> Result<(), Failure> {
-    let answered = arguments.target.ask("/reload", arguments.force).await?;
-    report::tell(&answered, arguments.target.json)
+    let answered = arguments.question.ask("/reload", arguments.force, "reloading").await?;
+    report::tell(&answered, arguments.question.json)
 }

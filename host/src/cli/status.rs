@@ -1,34 +1,31 @@
 //! `tidegate status`: what a running host does, once or again and again.
 
+mod show;
+
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::ask::{Host, Target};
+use super::ask::{Host, Question};
 use super::{Failure, say};
 use crate::admin::Status;
-use crate::telemetry::Health;
 
 /// Pause between two looks.
 const EVERY: Duration = Duration::from_secs(1);
-/// Reloads that are shown.
-const RELOADS: usize = 10;
-/// Clears a terminal and starts at its top.
-const CLEAR: &str = "\x1b[2J\x1b[H";
 
 /// Arguments of `tidegate status`.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    target: Target,
-    /// Looks again every second, until Ctrl-C.
+    question: Question,
+    /// Looks again every second, until Ctrl-C. Where the output is no terminal, prints a line whenever something has changed.
     #[arg(long)]
     watch: bool,
 }
 
-/// A look at every pipeline of a host.
+/// A look at the pipelines of a host.
 struct Look {
     at: Instant,
     pipelines: Vec<Status>,
@@ -36,109 +33,97 @@ struct Look {
 
 /// Prints what the host does.
 pub(super) async fn status(arguments: Arguments) -> Result<(), Failure> {
-    let host = arguments.target.host()?;
-    let clears = arguments.watch && std::io::stdout().is_terminal();
-    let mut before: Option<Look> = None;
+    let question = arguments.question;
+    let host = question.target.host()?;
+    if arguments.watch {
+        return watch(&host, &question).await;
+    }
+    let look = look(&host, question.pipeline.as_deref()).await?;
+    say(&if question.json { json(&look) } else { whole(&look, None) });
+    Ok(())
+}
+
+/// Looks again and again. A host that does not answer may be starting again: that is told, and it is asked on.
+async fn watch(host: &Host, question: &Question) -> Result<(), Failure> {
+    let redraws = std::io::stdout().is_terminal() && !question.json;
+    let (mut before, mut told): (Option<Look>, Vec<String>) = (None, Vec::new());
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let look = look(&host, &arguments.target).await?;
-        if arguments.target.json {
-            say(&format!("{}\n", serde_json::json!({ "pipelines": look.pipelines })));
-        } else {
-            let texts: Vec<String> = look.pipelines.iter().map(|status| show(status, rate(status, before.as_ref()))).collect();
-            say(&format!("{}{}", if clears { CLEAR } else { "" }, texts.join("\n")));
-        }
-        if !arguments.watch {
-            return Ok(());
-        }
-        before = Some(look);
-        sleep(EVERY).await;
+        ticks.tick().await;
+        let seen = look(host, question.pipeline.as_deref()).await;
+        let (text, now) = match seen {
+            Err(failure) if redraws => (redraw(&format!("{failure}\n")), None),
+            Err(failure) => (news(vec![failure.to_string()], &mut told), None),
+            Ok(look) if question.json => (json(&look), Some(look)),
+            Ok(look) if redraws => (redraw(&whole(&look, before.as_ref())), Some(look)),
+            Ok(look) => (news(lines(&look, before.as_ref()), &mut told), Some(look)),
+        };
+        say(&text);
+        before = now;
     }
 }
 
-async fn look(host: &Host, target: &Target) -> Result<Look, Failure> {
+async fn look(host: &Host, name: Option<&str>) -> Result<Look, Failure> {
     let (status, answer) = host.get("/status").await?;
     if !status.is_success() {
-        return Err(host.refused(status, &answer));
+        return Err(host.refusal(status, &answer));
     }
-    let value: serde_json::Value = host.read(&answer)?;
-    let list = value.get("pipelines").cloned().unwrap_or_else(|| serde_json::json!([value]));
-    let mut pipelines: Vec<Status> = host.read(list.to_string().as_bytes())?;
-    let names: Vec<String> = pipelines.iter().map(|status| status.pipeline.clone()).collect();
-    pipelines.retain(|status| target.pipeline.as_ref().is_none_or(|name| *name == status.pipeline));
-    match (&target.pipeline, pipelines.is_empty()) {
-        (Some(name), true) => {
-            Err(Failure::Running(format!("no pipeline is called `{}`; there are: {}", name.escape_debug(), names.join(", "))))
-        }
-        _ => Ok(Look { at: Instant::now(), pipelines }),
-    }
+    Ok(Look { at: Instant::now(), pipelines: meant(pipelines(host, &answer)?, name)? })
 }
 
-/// Messages a second since the look before.
-fn rate(status: &Status, before: Option<&Look>) -> Option<f64> {
+/// A host of one pipeline answers with that alone.
+fn pipelines(host: &Host, answer: &[u8]) -> Result<Vec<Status>, Failure> {
+    let value: serde_json::Value = host.read(answer)?;
+    let list = value.get("pipelines").cloned().unwrap_or_else(|| serde_json::json!([value]));
+    host.read(list.to_string().as_bytes())
+}
+
+fn meant(all: Vec<Status>, name: Option<&str>) -> Result<Vec<Status>, Failure> {
+    let Some(name) = name else { return Ok(all) };
+    let names: Vec<String> = all.iter().map(|status| format!("`{}`", status.pipeline)).collect();
+    let meant: Vec<Status> = all.into_iter().filter(|status| status.pipeline == name).collect();
+    if meant.is_empty() {
+        let problem = format!("no pipeline is called `{}`; there are: {}", name.escape_debug(), names.join(", "));
+        return Err(Failure::Running(problem));
+    }
+    Ok(meant)
+}
+
+/// Messages a second since the look before; none at the first one.
+fn rate(status: &Status, look: &Look, before: Option<&Look>) -> Option<f64> {
     let before = before?;
     let earlier = before.pipelines.iter().find(|earlier| earlier.pipeline == status.pipeline)?;
-    let messages = status.ledger.received.saturating_sub(earlier.ledger.received);
-    Some(messages as f64 / before.at.elapsed().as_secs_f64())
+    // A host that was started again counts from zero.
+    let messages = status.ledger.received.checked_sub(earlier.ledger.received)?;
+    let seconds = look.at.duration_since(before.at).as_secs_f64();
+    (seconds > 0.0).then_some(messages as f64 / seconds)
 }
 
-fn show(status: &Status, rate: Option<f64>) -> String {
-    let mut text = format!("{}  generation {}  tidegate {}\n", status.pipeline, status.generation, status.version);
-    let standing = &status.standing;
-    if let Some(number) = standing.rollback_to {
-        text.push_str(&format!("  rollback would go back to generation {number}\n"));
-    }
-    if standing.on_probation {
-        text.push_str("  the generation is on probation\n");
-    }
-    for (stage, health) in &status.stages {
-        let health = match health {
-            Health::Starting => "starting".to_owned(),
-            Health::Up => "up".to_owned(),
-            Health::Down(reason) => format!("DOWN: {reason}"),
-        };
-        text.push_str(&format!("  {stage:<22} {health}\n"));
-    }
-    for plugin in &status.plugins {
-        let digest = plugin.digest.trim_start_matches("sha256:").get(..12).unwrap_or_default();
-        let imports = if plugin.imports.is_empty() { "nothing".to_owned() } else { plugin.imports.join(", ") };
-        let name = format!("steps.{}", plugin.step);
-        text.push_str(&format!(
-            "  {name:<22} {} {} ({}, {digest}) imports {imports}\n",
-            plugin.name, plugin.version, plugin.kind
-        ));
-    }
-    text.push_str(&ledger(status, rate));
-    text.push_str(&reloads(status));
-    text
+fn json(look: &Look) -> String {
+    format!("{}\n", serde_json::json!({ "pipelines": look.pipelines }))
 }
 
-fn ledger(status: &Status, rate: Option<f64>) -> String {
-    let ledger = &status.ledger;
-    let rate = rate.map_or_else(String::new, |rate| format!(", {rate:.0}/s"));
-    let balance = if ledger.balanced { "balances" } else { "DOES NOT BALANCE" };
-    let mut text = format!(
-        "  ledger {balance}: received {}{rate}, acked {}, returned {}, in flight {}, redelivered {}\n",
-        ledger.received, ledger.acked, ledger.returned, ledger.in_flight, ledger.redelivered
-    );
-    for (lane, column) in &ledger.lanes {
-        let outcomes: Vec<String> = column.outcomes.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        text.push_str(&format!("    {lane:<20} {}, split {}, absent {}\n", outcomes.join(", "), column.split, column.absent));
-    }
-    text
+fn whole(look: &Look, before: Option<&Look>) -> String {
+    let texts: Vec<String> = look.pipelines.iter().map(|status| show::whole(status, rate(status, look, before))).collect();
+    texts.join("\n")
 }
 
-fn reloads(status: &Status) -> String {
-    let mut text = String::new();
-    for event in status.reloads.iter().rev().take(RELOADS) {
-        let reason = event.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
-        text.push_str(&format!(
-            "  {} {} by {}, generation {} → {}{reason}\n",
-            event.at,
-            event.outcome.name(),
-            event.trigger.name(),
-            event.from,
-            event.to
-        ));
-    }
-    if text.is_empty() { text } else { format!("  last reloads, newest first\n{text}") }
+fn lines(look: &Look, before: Option<&Look>) -> Vec<String> {
+    look.pipelines.iter().map(|status| show::line(status, rate(status, look, before))).collect()
 }
+
+/// Those of the lines that were not told the last time.
+fn news(lines: Vec<String>, told: &mut Vec<String>) -> String {
+    let fresh: Vec<String> = lines.iter().filter(|line| !told.contains(line)).map(|line| format!("{line}\n")).collect();
+    *told = lines;
+    fresh.concat()
+}
+
+/// Draws over what stands on the terminal, line by line: clearing it first would flicker.
+fn redraw(text: &str) -> String {
+    format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -243,9 +243,10 @@ impl Works {
     async fn end(&mut self) {
         self.abort.cancel();
         let generation = Arc::clone(&self.tracks.borrow().generation);
-        // The ways into the lanes and into the steps close.
+        // The ways into the lanes, into the steps and to the dead letters close: who reads them ends when nobody can write any more.
         self.tracks.send_replace(Arc::new(Track { generation, lanes: Vec::new() }));
         self.batches = mpsc::channel(1).0;
+        self.desk = mpsc::channel(1).0;
         if timeout(ABORT_AFTER, self.tasks.join()).await.is_err() {
             warn!("some tasks did not end in time; they are cut off");
             self.tasks.abort();

@@ -47,7 +47,8 @@ impl History {
         for gate in event.gates.iter().filter(|gate| gate.verdict == Verdict::Refused) {
             self.telemetry.count(Counter::GateRefusals, &[("gate", gate.gate.name())], 1);
         }
-        self.telemetry.time(Timer::ReloadSeconds, Duration::from_secs_f64(event.millis / 1000.0));
+        let took = Duration::try_from_secs_f64(event.millis / 1000.0).unwrap_or_default();
+        self.telemetry.time(Timer::ReloadSeconds, took);
         if let Some(pause) = event.swap.as_ref().and_then(|swap| swap.pause) {
             self.telemetry.time(Timer::SwapPauseSeconds, Duration::from_micros(pause.max_micros));
         }
@@ -57,7 +58,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::reload::{Gate, GateResult, Outcome, Trigger};
+    use crate::pipeline::reload::{Gate, GateResult, Outcome, Pause, Swap, Trigger};
 
     fn refused(number: u64) -> Event {
         let gate = GateResult { gate: Gate::Tests, verdict: Verdict::Refused, millis: 1.0, details: Vec::new() };
@@ -91,5 +92,24 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
+    }
+    #[test]
+    fn the_longest_pause_of_a_swap_is_timed_and_an_idle_swap_has_none() {
+        let telemetry = Telemetry::default();
+        let history = History::new(telemetry.clone());
+        let pause = Pause { workers: 2, p50_micros: 10, p99_micros: 900, max_micros: 1000 };
+        let swapped = |pause| Event { outcome: Outcome::Swapped, swap: Some(Swap { pause, ..Swap::default() }), ..refused(1) };
+        history.push(swapped(Some(pause)));
+        history.push(swapped(None));
+        let text = telemetry.exposition([]);
+        assert!(text.contains("tidegate_swap_pause_seconds_sum{pipeline=\"pipeline\"} 0.001\n"), "{text}");
+        assert!(text.contains("tidegate_swap_pause_seconds_count{pipeline=\"pipeline\"} 1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_no_panic() {
+        let history = History::new(Telemetry::default());
+        history.push(Event { millis: f64::NAN, ..refused(1) });
+        assert_eq!(history.list().len(), 1);
     }
 }
