@@ -32,19 +32,19 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) struct Settings {
     /// The host program, built with the release profile.
     #[arg(long)]
-    host: PathBuf,
+    pub(crate) host: PathBuf,
     /// The folder of the workspace.
     #[arg(long)]
-    workspace: PathBuf,
+    pub(crate) workspace: PathBuf,
     /// The folder of the components.
     #[arg(long)]
     plugins: PathBuf,
     /// Messages a leg.
     #[arg(long, default_value_t = 200_000)]
-    messages: usize,
+    pub(crate) messages: usize,
     /// Rounds, each of one leg native and one leg host.
     #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    pub(crate) rounds: usize,
 }
 
 /// What drains the queue.
