@@ -96,11 +96,12 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
 }
 
 fn summary(queue_type: QueueType, still: &Figures, swapping: &Figures, events: &[Value]) -> String {
-    let of_swap = |name: &str| events.iter().map(|event| event["swap"][name].as_u64().unwrap_or_default()).sum::<u64>();
-    let mut pauses: Vec<u64> = events.iter().filter_map(|event| event["swap"]["pause"]["max_micros"].as_u64()).collect();
+    let number = |event: &Value, at: &str| event.pointer(at).and_then(Value::as_u64);
+    let of_swap = |at: &str| events.iter().filter_map(|event| number(event, at)).sum::<u64>();
+    let mut pauses: Vec<u64> = events.iter().filter_map(|event| number(event, "/swap/pause/max_micros")).collect();
     pauses.sort_unstable();
     let at = |percent: usize| pauses.get((pauses.len() * percent).div_ceil(100).max(1) - 1).copied().unwrap_or_default();
-    let swapped = events.iter().filter(|event| event["outcome"] == "swapped").count();
+    let swapped = events.iter().filter(|event| event.get("outcome").is_some_and(|outcome| outcome == "swapped")).count();
     format!(
         "\n{}: {swapped} of {} saves swapped; longest wait of a worker a swap: p50 {} µs, p99 {} µs, max {} µs; \
          finished on the old generation {}, redelivered {}, lost 0, stored twice 0\n\
@@ -110,8 +111,8 @@ fn summary(queue_type: QueueType, still: &Figures, swapping: &Figures, events: &
         at(50),
         at(99),
         at(100),
-        of_swap("finished_on_old"),
-        of_swap("redelivered"),
+        of_swap("/swap/finished_on_old"),
+        of_swap("/swap/redelivered"),
         swapping.messages_per_second / still.messages_per_second,
     )
 }
