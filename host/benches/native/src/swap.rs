@@ -50,6 +50,9 @@ impl Swapper {
 fn swap_on(admin: SocketAddr, component: &Path, stopped: &AtomicBool) -> Result<Vec<Value>> {
     let original = fs::read(component).doing("reading the component")?;
     let mut events = Vec::new();
+    wait_for("the host to be ready", PATIENCE, || {
+        Ok(http::get(admin, "/readyz").is_ok_and(|answer| answer.status == 200).then_some(()))
+    })?;
     while !stopped.load(Ordering::Relaxed) {
         save(component, &original, events.len())?;
         events.push(event_after(admin, events.last())?);
@@ -69,7 +72,9 @@ fn save(component: &Path, original: &[u8], number: usize) -> Result<()> {
 
 fn event_after(admin: SocketAddr, before: Option<&Value>) -> Result<Value> {
     wait_for("a swap", PATIENCE, || {
-        let status = http::get(admin, "/status")?.json()?;
+        // It starts to watch a moment after it started, and to answer too.
+        let Ok(answer) = http::get(admin, "/status") else { return Ok(None) };
+        let status = answer.json()?;
         let newest = status.get("reloads").and_then(Value::as_array).and_then(|events| events.last().cloned());
         Ok(newest.filter(|event| event.get("at") != before.and_then(|before| before.get("at"))))
     })
