@@ -1,6 +1,7 @@
 //! What a person types. One command a file.
 
 mod check;
+mod dlq;
 mod health;
 /// The original's configuration as a pipeline.toml.
 pub mod import;
@@ -44,6 +45,8 @@ enum Command {
     Check(check::Arguments),
     /// Opens stored values: one a line on standard input, their plaintext one a line on standard output.
     Open(open::Arguments),
+    /// Looks at dead letters, sends them again, or lets them go.
+    Dlq(dlq::Arguments),
     /// Makes and shows encryption keys.
     Keys(keys::Arguments),
     /// Brings the PostgreSQL databases of pipelines to this version's schema.
@@ -63,12 +66,16 @@ enum Failure {
     /// The surroundings are wrong, or something failed while running: the operator must act.
     #[error("{0}")]
     Running(String),
+    /// What was asked for makes no sense, or wants to be asked for more plainly.
+    #[error("{0}")]
+    Usage(String),
 }
 
 impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Running(_) => 1,
+            Self::Usage(_) => 2,
             // EX_CONFIG of sysexits.h.
             Self::Config(_) => 78,
         }
@@ -99,6 +106,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run(arguments) => runtime()?.block_on(run::run(arguments)),
         Command::Check(arguments) => check::check(&arguments),
         Command::Open(arguments) => open::open(&arguments),
+        Command::Dlq(arguments) => runtime()?.block_on(dlq::dlq(arguments)),
         Command::Keys(arguments) => keys::keys(arguments),
         Command::Migrate(arguments) => runtime()?.block_on(migrate_command::migrate(arguments)),
         Command::Import(arguments) => import_command::import(&arguments),

@@ -23,11 +23,13 @@ pub mod reload;
 mod seal;
 mod stages;
 mod step;
+mod trial;
 
 pub use build::{BuildError, BuildProblem, build};
 pub use gate::{CaseFailure, run_cases};
 pub use generation::{Generation, PluginReport};
 pub use opening::{OpenError, Opener};
+pub use trial::{Trial, try_message};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -88,9 +88,7 @@ pub(super) fn ready(loaded: &Loaded, engine: &Engine, telemetry: &Telemetry) -> 
     let telemetry = telemetry.of_pipeline(&loaded.plan.name);
     // A plugin that is not in the cache is compiled first, which may take seconds.
     let progress = Progress::start(format!("loading the plugins of {}", loaded.plan.file.display()));
-    let report = |list| Problems::new(Arc::clone(&loaded.text), list);
-    let built = build(&loaded.plan, 1, engine, &telemetry);
-    let generation = built.map_err(|errors| report(errors.iter().map(|error| point_at(error, &loaded.plan)).collect()))?;
+    let generation = built(loaded, engine, &telemetry)?;
     progress.tell(format!("running {} test(s) of {}", loaded.plan.tests.len(), loaded.plan.file.display()));
     let failed = run_cases(&loaded.plan.tests, &generation);
     if failed.is_empty() {
@@ -99,7 +97,16 @@ pub(super) fn ready(loaded: &Loaded, engine: &Engine, telemetry: &Telemetry) -> 
     let problem = |case: crate::pipeline::CaseFailure| {
         Problem::new(Code::FailedTest, format!("the test \"{}\" failed: {}", case.name, case.difference)).at(case.span)
     };
-    Err(report(failed.into_iter().map(problem).collect()))
+    Err(Problems::new(Arc::clone(&loaded.text), failed.into_iter().map(problem).collect()))
+}
+
+/// Builds a generation without running the file's cases. Blocking.
+pub(super) fn built(loaded: &Loaded, engine: &Engine, telemetry: &Telemetry) -> Result<Generation, Problems> {
+    let report = |errors: Vec<BuildError>| {
+        let list = errors.iter().map(|error| point_at(error, &loaded.plan)).collect();
+        Problems::new(Arc::clone(&loaded.text), list)
+    };
+    build(&loaded.plan, 1, engine, telemetry).map_err(report)
 }
 
 /// A build error as a problem at its place in the file.

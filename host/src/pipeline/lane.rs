@@ -66,7 +66,7 @@ impl Lane {
             return;
         }
         loop {
-            let due = self.parking.as_ref().and_then(Parking::due);
+            let due = self.parking.as_ref().map(Parking::due);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
@@ -186,6 +186,9 @@ impl Lane {
     /// Tries to store what is parked, oldest first.
     async fn recover(&mut self) {
         let Some(parking) = &mut self.parking else { return };
+        if !parking.finds_parked().await {
+            return;
+        }
         let stage = &self.writer.stage;
         match parking.recover(&mut self.writer.sink, &self.stop).await {
             Ok(recovered) => {
