@@ -7,8 +7,12 @@
 
 use std::collections::BTreeSet;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicAckOptions, BasicNackOptions};
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::link::Link;
@@ -20,6 +24,12 @@ use crate::source::{Destination, Letter, Lying, MoveError, SideQueue, Sifting, S
 /// Letters that are confirmed together before they are taken out of their queue: as many may lie on both when this process dies.
 const TOGETHER: usize = 16;
 
+/// Letters that are given back together: so many keep their order on a quorum queue.
+const GIVEN_BACK_TOGETHER: usize = 32;
+/// Longest wait for those to lie on the queue again.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(2);
+/// Pause between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// A letter that was given back this often would not be given back much more by a quorum queue with the broker's own limit of 20.
 const MANY_RETURNS: i64 = 10;
 
@@ -33,10 +43,10 @@ pub(super) struct Sieve<'a> {
     given: u64,
     /// None where the queue does not exist.
     reader: Option<Reader>,
-    /// Tags of this consumer's letters that were not taken out.
+    /// Tags of the letters that were given and not taken out.
     held: BTreeSet<u64>,
-    /// The last such tag of each consumer before.
-    earlier: Vec<u64>,
+    /// The first tag of the consumer that now reads.
+    since: u64,
     warned: bool,
 }
 
@@ -51,8 +61,7 @@ impl<'a> Sieve<'a> {
             total = u64::from(found.message_count());
             reader = Some(Reader::open(&link, &name).await?);
         }
-        let (held, earlier) = (BTreeSet::new(), Vec::new());
-        Ok(Self { mailbox, link, queue, name, total, given: 0, reader, held, earlier, warned: false })
+        Ok(Self { mailbox, link, queue, name, total, given: 0, reader, held: BTreeSet::new(), since: 0, warned: false })
     }
 
     fn is_at_the_end(&self) -> bool {
@@ -65,7 +74,7 @@ impl<'a> Sieve<'a> {
         let turn = reader.turn;
         let batch = reader.next(&self.link, &self.name, max.min(left).max(1)).await?;
         if reader.turn != turn {
-            self.earlier.extend(std::mem::take(&mut self.held).last());
+            self.since = batch.first().map_or(self.since, |first| first.delivery_tag);
         }
         self.given += batch.len() as u64;
         self.held.extend(batch.iter().map(|delivery| delivery.delivery_tag));
@@ -94,12 +103,51 @@ impl<'a> Sieve<'a> {
         let doing = "taking letters out";
         for tag in places.iter().filter_map(|place| u64::try_from(*place).ok()) {
             self.link.answer(doing, reader.channel.basic_ack(tag, BasicAckOptions { multiple: false })).await?;
-            if self.held.remove(&tag) {
+            if self.held.remove(&tag) && tag >= self.since {
                 reader.held = reader.held.saturating_sub(1);
             }
         }
         reader.sync(&self.link, doing).await
     }
+}
+
+/// Gives letters back a few at a time, each time waiting until they lie on the queue again. A quorum queue puts what is given back behind
+/// what was given back before, and within one giving back it keeps the order of a few letters only.
+async fn give_back(link: &Link, reader: &mut Reader, name: &str, mut held: BTreeSet<u64>) -> Result<(), StageError> {
+    let doing = "giving letters back";
+    // Nobody may get again what is given back before the rest is.
+    link.answer(doing, reader.channel.basic_cancel(reader.consumer.tag(), Default::default())).await?;
+    // What the broker has sent and nobody has read yet.
+    while let Some(Some(Ok(unread))) = reader.consumer.next().now_or_never() {
+        held.insert(unread.delivery_tag);
+    }
+    let mut lying = count(link, reader, name).await?;
+    let held: Vec<u64> = held.into_iter().collect();
+    let mut patient = true;
+    for few in held.chunks(GIVEN_BACK_TOGETHER) {
+        let Some(last) = few.last() else { continue };
+        link.answer(doing, reader.channel.basic_nack(*last, BasicNackOptions { multiple: true, requeue: true })).await?;
+        lying += few.len() as u64;
+        // Once only in vain: somebody else takes them at once.
+        patient = patient && lies(link, reader, name, lying).await?;
+    }
+    Ok(())
+}
+
+/// Waits until so many letters lie on the queue; false when they do not in time.
+async fn lies(link: &Link, reader: &Reader, name: &str, letters: u64) -> Result<bool, StageError> {
+    let until = Instant::now() + GIVEN_BACK_WITHIN;
+    while count(link, reader, name).await? < letters {
+        if Instant::now() >= until {
+            return Ok(false);
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+    Ok(true)
+}
+
+async fn count(link: &Link, reader: &Reader, name: &str) -> Result<u64, StageError> {
+    Ok(declare::look(link, &reader.channel, name).await?.message_count().into())
 }
 
 fn taken_by_another(name: &str) -> StageError {
@@ -148,17 +196,9 @@ impl Sifting for Sieve<'_> {
     }
 
     async fn leave(self: Box<Self>) -> Result<(), StageError> {
-        let Self { link, reader, earlier, .. } = *self;
-        if let Some(reader) = reader {
-            let doing = "giving letters back";
-            // Nobody may get again what is given back before the rest is.
-            link.answer(doing, reader.channel.basic_cancel(reader.consumer.tag(), Default::default())).await?;
-            // Consumer by consumer: a quorum queue keeps the order of what is given back, not that of its places. 0 means all that is left.
-            for tag in earlier.into_iter().chain([0]) {
-                let options = BasicNackOptions { multiple: true, requeue: true };
-                link.answer(doing, reader.channel.basic_nack(tag, options)).await?;
-            }
-            reader.sync(&link, doing).await?;
+        let Self { link, name, reader, held, .. } = *self;
+        if let Some(mut reader) = reader {
+            give_back(&link, &mut reader, &name, held).await?;
         }
         link.close().await;
         Ok(())
