@@ -65,9 +65,12 @@ enum Kind {
     Classic,
 }
 
-/// A queue whose dead-letter queue is of this kind, with so many numbered letters on it, and their ids. Even ones are by `steps.validate`.
+/// A queue of this kind whose dead-letter queue is of this kind too, with so many numbered letters on it, and their ids. Even ones are by `steps.validate`.
 async fn with_letters(kind: Kind, count: usize) -> Queue {
-    let queue = Queue::classic().await;
+    let queue = match kind {
+        Kind::Quorum => Queue::quorum().await,
+        Kind::Classic => Queue::classic().await,
+    };
     if matches!(kind, Kind::Classic) {
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         queue.channel().queue_declare(queue.dead().into(), options, FieldTable::default()).await.unwrap();

@@ -31,7 +31,8 @@ const MESSAGE_ID: &str = "tidegate-original-id";
 const ROUTES: [(&str, &str); 2] = [("CC", "tidegate-original-CC"), ("BCC", "tidegate-original-BCC")];
 
 /// Headers by which a quorum queue counts how often it has delivered a message: they are the queue's, not the message's.
-const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
+const COUNTS: [&str; 2] = [DELIVERY_COUNT, "x-acquired-count"];
+const DELIVERY_COUNT: &str = "x-delivery-count";
 
 type Headers = BTreeMap<ShortString, AMQPValue>;
 
@@ -171,16 +172,18 @@ fn unseal(letter: &Envelope, mut headers: Headers, keep_reasons: bool) -> Envelo
     Envelope { properties: properties.with_delivery_mode(PERSISTENT), exchange, routing_key, redelivered: letter.redelivered }
 }
 
-/// How often a quorum queue has given a letter back; none on other queues, or where it never did.
-pub(super) fn returns(properties: &BasicProperties) -> Option<i64> {
-    match properties.headers().as_ref()?.inner().get("x-delivery-count")? {
-        AMQPValue::LongLongInt(count) => Some(*count),
-        AMQPValue::LongInt(count) => Some((*count).into()),
-        AMQPValue::ShortInt(count) => Some((*count).into()),
-        AMQPValue::ShortShortInt(count) => Some((*count).into()),
-        AMQPValue::LongUInt(count) => Some((*count).into()),
-        AMQPValue::ShortShortUInt(count) => Some((*count).into()),
-        _ => None,
+/// How often a letter was given back to a quorum queue; 0 on other queues, which do not count.
+pub(super) fn returns(properties: &BasicProperties) -> i64 {
+    let headers = properties.headers().as_ref();
+    match headers.and_then(|headers| headers.inner().get(DELIVERY_COUNT)) {
+        Some(AMQPValue::LongLongInt(count)) => *count,
+        Some(AMQPValue::LongInt(count)) => (*count).into(),
+        Some(AMQPValue::ShortInt(count)) => (*count).into(),
+        Some(AMQPValue::ShortShortInt(count)) => (*count).into(),
+        Some(AMQPValue::LongUInt(count)) => (*count).into(),
+        Some(AMQPValue::ShortUInt(count)) => (*count).into(),
+        Some(AMQPValue::ShortShortUInt(count)) => (*count).into(),
+        _ => 0,
     }
 }
 
@@ -287,6 +290,18 @@ mod tests {
         assert_eq!(message.properties.get("header:tidegate-stage"), None);
         assert_eq!(message.properties.get("header:tidegate-code"), None);
         assert_eq!(message.properties.get("user-id").as_deref(), Some("guest"));
+    }
+
+    #[test]
+    fn what_a_quorum_queue_counts_is_known_and_is_no_header_of_the_message() {
+        let mut delivery = delivered(&letter(original()));
+        assert_eq!(returns(&delivery.properties), 0);
+        let mut headers = delivery.properties.headers().clone().unwrap();
+        headers.insert(DELIVERY_COUNT.into(), AMQPValue::LongLongInt(3));
+        delivery.properties = delivery.properties.with_headers(headers);
+        assert_eq!(returns(&delivery.properties), 3);
+        let (message, _) = open(&SideQueue::Dead, delivery);
+        assert_eq!(message.properties.get("header:x-delivery-count"), None);
     }
 
     #[test]

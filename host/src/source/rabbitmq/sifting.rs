@@ -24,6 +24,8 @@ use crate::source::{Destination, Letter, Lying, MoveError, SideQueue, Sifting, S
 /// Letters that are confirmed together before they are taken out of their queue: as many may lie on both when this process dies.
 const TOGETHER: usize = 16;
 
+/// Letters that are read together when only their order matters.
+const READ_ON: usize = 256;
 /// Letters that are given back together: so many keep their order on a quorum queue.
 const GIVEN_BACK_TOGETHER: usize = 32;
 /// Longest wait for those to lie on the queue again.
@@ -48,6 +50,8 @@ pub(super) struct Sieve<'a> {
     /// The first tag of the consumer that now reads.
     since: u64,
     warned: bool,
+    /// Whether the last letter that was read had been given back before.
+    among_returned: bool,
 }
 
 impl<'a> Sieve<'a> {
@@ -61,7 +65,19 @@ impl<'a> Sieve<'a> {
             total = u64::from(found.message_count());
             reader = Some(Reader::open(&link, &name).await?);
         }
-        Ok(Self { mailbox, link, queue, name, total, given: 0, reader, held: BTreeSet::new(), since: 0, warned: false })
+        Ok(Self {
+            mailbox,
+            link,
+            queue,
+            name,
+            total,
+            given: 0,
+            reader,
+            held: BTreeSet::new(),
+            since: 0,
+            warned: false,
+            among_returned: false,
+        })
     }
 
     fn is_at_the_end(&self) -> bool {
@@ -70,20 +86,20 @@ impl<'a> Sieve<'a> {
 
     async fn read(&mut self, max: usize) -> Result<Vec<lapin::message::Delivery>, StageError> {
         let Some(reader) = &mut self.reader else { return Ok(Vec::new()) };
-        let left = usize::try_from(self.total.saturating_sub(self.given)).unwrap_or(usize::MAX);
         let turn = reader.turn;
-        let batch = reader.next(&self.link, &self.name, max.min(left).max(1)).await?;
+        let batch = reader.next(&self.link, &self.name, max).await?;
         if reader.turn != turn {
             self.since = batch.first().map_or(self.since, |first| first.delivery_tag);
         }
         self.given += batch.len() as u64;
         self.held.extend(batch.iter().map(|delivery| delivery.delivery_tag));
+        self.among_returned = batch.last().is_some_and(|delivery| letter::returns(&delivery.properties) > 0);
         Ok(batch)
     }
 
     /// A queue of our own never drops what is given back; one that somebody else has declared may.
     async fn warn_of_returns(&mut self, batch: &[lapin::message::Delivery]) -> Result<(), StageError> {
-        let returns = batch.iter().filter_map(|delivery| letter::returns(&delivery.properties)).max().unwrap_or(0);
+        let returns = batch.iter().map(|delivery| letter::returns(&delivery.properties)).max().unwrap_or(0);
         if returns < MANY_RETURNS || std::mem::replace(&mut self.warned, true) {
             return Ok(());
         }
@@ -164,7 +180,8 @@ impl Sifting for Sieve<'_> {
         if self.is_at_the_end() {
             return Ok(Vec::new());
         }
-        let batch = self.read(max).await?;
+        let left = usize::try_from(self.total.saturating_sub(self.given)).unwrap_or(usize::MAX);
+        let batch = self.read(max.min(left)).await?;
         if batch.is_empty() {
             // There were more when the queue was counted.
             return Err(taken_by_another(&self.name));
@@ -195,7 +212,10 @@ impl Sifting for Sieve<'_> {
         self.take_out(places).await
     }
 
-    async fn leave(self: Box<Self>) -> Result<(), StageError> {
+    async fn leave(mut self: Box<Self>) -> Result<(), StageError> {
+        // A quorum queue gives out first what was given back to it, and puts what is given back behind that: what is held must not get
+        // behind letters that are newer. Other queues put a letter back to its place, and never say that it was given back.
+        while self.among_returned && !self.read(READ_ON).await?.is_empty() {}
         let Self { link, name, reader, held, .. } = *self;
         if let Some(mut reader) = reader {
             give_back(&link, &mut reader, &name, held).await?;

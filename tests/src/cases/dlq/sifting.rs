@@ -106,3 +106,33 @@ async fn a_queue_that_is_not_there_has_no_letters() {
     mailbox.put(&SideQueue::Dead, &[letter(1)]).await.unwrap();
     assert!(mailbox.has_waiting(&SideQueue::Dead).await.unwrap());
 }
+
+async fn keeps_the_order_when_only_the_first_are_looked_at(kind: Kind) {
+    // More than the broker sends ahead.
+    const COUNT: usize = 2500;
+    let queue = with_letters(kind, COUNT).await;
+    let mailbox = mailbox(&queue);
+    for all in [false, true, false, false] {
+        let mut sifting = mailbox.sift(&SideQueue::Dead).await.unwrap();
+        if all {
+            go_through(&mut sifting, |_| false).await;
+            sifting.leave().await.unwrap();
+            continue;
+        }
+        assert_eq!(sifting.next(1).await.unwrap().len(), 1);
+        sifting.leave().await.unwrap();
+    }
+    let left = numbers(&queue, &queue.dead()).await;
+    let out_of_order = left.windows(2).find(|pair| pair[0] >= pair[1]);
+    assert!(left.iter().copied().eq(0..COUNT), "{kind:?}: {} letters, from {:?}, {out_of_order:?}", left.len(), left.first());
+}
+
+#[tokio::test]
+async fn letters_of_a_quorum_queue_keep_their_order_when_only_the_first_are_looked_at() {
+    keeps_the_order_when_only_the_first_are_looked_at(Kind::Quorum).await;
+}
+
+#[tokio::test]
+async fn letters_of_a_classic_queue_keep_their_order_when_only_the_first_are_looked_at() {
+    keeps_the_order_when_only_the_first_are_looked_at(Kind::Classic).await;
+}
