@@ -84,7 +84,7 @@ async fn with_letters(kind: Kind, count: usize) -> Queue {
 fn letter(number: usize) -> Letter {
     let body = format!(r#"{{"id":"user_{number}","sub_id":"s","message":{{"content":"{number}"}}}}"#);
     let id = MessageId::new(&format!("m-{number}"));
-    let stage = if number % 2 == 0 { "steps.validate" } else { "steps.other" };
+    let stage = if number.is_multiple_of(2) { "steps.validate" } else { "steps.other" };
     let headers = vec![
         (header::STAGE, stage.to_owned()),
         (header::CODE, "too_long".to_owned()),

@@ -59,7 +59,8 @@ async fn moves(kind: Kind) {
     let mailbox = mailbox(&queue);
     let mut sifting = mailbox.sift(&SideQueue::Dead).await.unwrap();
     let page = sifting.next(50).await.unwrap();
-    let moved = page.iter().filter(|lying| number(lying) % 2 == 0).map(|lying| (lying.place, letter(number(lying)))).collect();
+    let moved =
+        page.iter().filter(|lying| number(lying).is_multiple_of(2)).map(|lying| (lying.place, letter(number(lying)))).collect();
     sifting.move_to(&Destination::Side(SideQueue::Parked("history".into())), moved).await.unwrap();
     // What comes while somebody goes through the letters is not his affair.
     mailbox.put(&SideQueue::Dead, &[letter(100)]).await.unwrap();
