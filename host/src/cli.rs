@@ -2,6 +2,7 @@
 
 mod ask;
 mod check;
+mod dlq;
 mod health;
 /// The original's configuration as a pipeline.toml.
 pub mod import;
@@ -65,6 +66,8 @@ enum Command {
     Status(status::Arguments),
     /// Opens stored values: one a line on standard input, their plaintext one a line on standard output.
     Open(open::Arguments),
+    /// Looks at dead letters, sends them again, or lets them go.
+    Dlq(dlq::Arguments),
     /// Makes and shows encryption keys.
     Keys(keys::Arguments),
     /// Brings the PostgreSQL databases of pipelines to this version's schema.
@@ -90,13 +93,16 @@ enum Failure {
     /// A change was refused. Why is told already.
     #[error("")]
     Refused,
+    /// What was asked for makes no sense, or wants to be asked for more plainly.
+    #[error("{0}")]
+    Usage(String),
 }
 
 impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Running(_) => 1,
-            Self::Changes => 2,
+            Self::Changes | Self::Usage(_) => 2,
             // EX_CONFIG of sysexits.h.
             Self::Config(_) | Self::Refused => 78,
         }
@@ -134,6 +140,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Rollback(arguments) => runtime()?.block_on(rollback::rollback(arguments)),
         Command::Status(arguments) => runtime()?.block_on(status::status(arguments)),
         Command::Open(arguments) => open::open(&arguments),
+        Command::Dlq(arguments) => runtime()?.block_on(dlq::dlq(arguments)),
         Command::Keys(arguments) => keys::keys(arguments),
         Command::Migrate(arguments) => runtime()?.block_on(migrate_command::migrate(arguments)),
         Command::Import(arguments) => import_command::import(&arguments),

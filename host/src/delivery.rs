@@ -148,6 +148,12 @@ impl Delivery {
         Self { message, duty }
     }
 
+    /// The lane that must answer; none before the fan-out.
+    #[must_use]
+    pub fn lane(&self) -> Option<&str> {
+        self.duty.lane.as_deref()
+    }
+
     /// Whether both are duties for the same upstream message: parts of a split.
     #[must_use]
     pub fn is_part_of_same(&self, other: &Self) -> bool {

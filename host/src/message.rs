@@ -45,6 +45,12 @@ impl fmt::Display for MessageId {
 pub trait Properties: Any + Send + Sync + fmt::Debug {
     /// One value by its metadata key, e.g. `message-id`, `routing-key`, `header:tenant` (the list stands in the WIT's `manifest.reads`).
     fn get(&self, key: &str) -> Option<Cow<'_, str>>;
+
+    /// All that came with the body, by metadata key, for a person who looks at a dead letter. What has no plain text form keeps its
+    /// structure. Default: nothing.
+    fn all(&self) -> serde_json::Map<String, serde_json::Value> {
+        serde_json::Map::new()
+    }
 }
 
 /// Properties of a message that came with none.

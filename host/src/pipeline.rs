@@ -30,11 +30,13 @@ mod seals;
 mod stages;
 mod step;
 mod track;
+mod trial;
 mod works;
 
 pub use generation::{Generation, PluginReport};
 pub use opening::{OpenError, Opener};
 pub use prepare::{Making, prepare};
+pub use trial::{Trial, try_message};
 
 use std::sync::{Arc, Mutex, PoisonError};
 

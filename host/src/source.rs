@@ -79,6 +79,15 @@ pub enum SideQueue {
     Parked(Arc<str>),
 }
 
+/// A queue that a message can be put on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// The source's own queue.
+    Source,
+    /// A queue beside it.
+    Side(SideQueue),
+}
+
 /// A message for a side queue: its original bytes and properties travel, with further headers.
 #[derive(Clone, Debug)]
 pub struct Letter {
@@ -106,6 +115,28 @@ pub mod header {
     pub const GENERATION: &str = "tidegate-generation";
     /// When, RFC 3339.
     pub const TIME: &str = "tidegate-time";
+    /// The sink in whose lane it was refused; missing where it was refused before the fan-out.
+    pub const LANE: &str = "tidegate-lane";
+    /// How often the message was tried: 1 for the first refusal, one more for each replay that was refused again.
+    pub const ATTEMPTS: &str = "tidegate-attempts";
+    /// The letter's own id, 32 hexadecimal digits, drawn when it was written. A replayed message has that of its letter.
+    pub const LETTER: &str = "tidegate-letter";
+    /// Of a replayed message, and of the letter that it became when it was refused again: the queue that it was replayed from.
+    pub const REPLAYED_FROM: &str = "tidegate-replayed-from";
+    /// Of the letter of a replayed message that was refused again: the id of the letter before.
+    pub const PREVIOUS_LETTER: &str = "tidegate-previous-letter";
+
+    /// All of Tidegate's headers begin so. What a message brings itself under such a name is not trusted, and dropped when a letter is
+    /// made of it.
+    pub const PREFIX: &str = "tidegate-";
+    /// What a replayed message carries on its way, and keeps when it is parked. A producer who forges them falsifies a count, no more.
+    pub const REPLAYED: [&str; 3] = [ATTEMPTS, LETTER, REPLAYED_FROM];
+
+    /// Whether a message may keep a header when a letter is made of it.
+    #[must_use]
+    pub fn travels(name: &str) -> bool {
+        !name.starts_with(PREFIX) || REPLAYED.contains(&name)
+    }
 }
 
 /// The source's side queues.
@@ -125,6 +156,71 @@ pub trait Mailbox: Send + Sync {
     /// # Errors
     /// Fails when the source cannot be reached.
     async fn open(&self, queue: &SideQueue) -> Result<Box<dyn Taking>, StageError>;
+
+    /// Whether letters lie on a side queue that nobody is taking.
+    ///
+    /// # Errors
+    /// Fails when the source cannot be reached.
+    async fn has_waiting(&self, queue: &SideQueue) -> Result<bool, StageError>;
+
+    /// Opens a side queue to go through its letters, oldest first: those that lie there now and no later ones.
+    ///
+    /// # Errors
+    /// Fails when the source cannot be reached, or somebody else is taking letters from the queue.
+    async fn sift(&self, queue: &SideQueue) -> Result<Box<dyn Sifting + '_>, StageError>;
+}
+
+/// A letter on a side queue, and the place by which its queue knows it while it is sifted.
+#[derive(Clone, Debug)]
+pub struct Lying {
+    /// Grows from letter to letter. Means nothing once the sifting has ended.
+    pub place: i64,
+    /// The message, with the headers that say why it lies there.
+    pub message: Message,
+}
+
+/// A side queue that is being gone through: some letters are taken out, and the others stay where they are, in order.
+///
+/// Dropping it leaves what was not taken out on the queue.
+#[async_trait]
+pub trait Sifting: Send {
+    /// How many letters lay on the queue when it was opened.
+    fn total(&self) -> u64;
+
+    /// The next letters, oldest first, `max` at most; empty behind the last that lay there at the opening.
+    ///
+    /// # Errors
+    /// Fails when the source cannot be reached.
+    async fn next(&mut self, max: usize) -> Result<Vec<Lying>, StageError>;
+
+    /// Puts letters on another queue as the messages that they were, with further headers, and takes them out of this one.
+    ///
+    /// # Errors
+    /// Says why it ended early, with how many were moved before; the others still lie here, and those that were under way may be on
+    /// both queues where the source cannot do both at once.
+    async fn move_to(&mut self, to: &Destination, letters: Vec<(i64, Letter)>) -> Result<(), MoveError>;
+
+    /// Takes letters out for good.
+    ///
+    /// # Errors
+    /// Fails when the source cannot be reached: they may still lie there.
+    async fn discard(&mut self, places: &[i64]) -> Result<(), StageError>;
+
+    /// Gives back what was not taken out, in order.
+    ///
+    /// # Errors
+    /// Fails when the source cannot be reached; it then takes back by itself what was not taken out.
+    async fn leave(self: Box<Self>) -> Result<(), StageError>;
+}
+
+/// Why letters were not all moved.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct MoveError {
+    /// How many were, from the first one on.
+    pub moved: usize,
+    /// What happened.
+    pub cause: StageError,
 }
 
 /// A side queue that is being emptied. Dropping it leaves what was not removed on the queue.

@@ -1,6 +1,7 @@
 //! What is promised, one noun a file.
 
 mod commands;
+mod dlq;
 mod embedded;
 mod fixtures;
 mod flow;

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::postbox::Postbox;
 use crate::backoff::Backoff;
 use crate::delivery::{Delivery, settle};
+use crate::keys;
 use crate::ledger::Outcome;
 use crate::lifecycle::Stop;
 use crate::message::Message;
@@ -16,6 +17,8 @@ use crate::source::{Letter, Refusal, SideQueue, StageError, header};
 
 /// Letters that are confirmed together.
 const WINDOW: usize = 1000;
+/// Random bytes of a letter's id.
+const LETTER_ID_BYTES: usize = 16;
 
 /// A delivery that is refused, with what its letter says.
 #[derive(Debug)]
@@ -56,7 +59,9 @@ impl Office {
 
     /// Tries until the broker has confirmed all; false when the stop came first, and the messages stay with the broker.
     async fn settle(&self, batch: Vec<Refused>, stop: &Stop) -> bool {
-        let letter = |refused: &Refused| self.letter(refused.delivery.message.clone(), &refused.refusal, refused.generation);
+        let letter = |refused: &Refused| {
+            self.letter(refused.delivery.message.clone(), &refused.refusal, refused.generation, refused.delivery.lane())
+        };
         let letters: Vec<Letter> = batch.iter().map(letter).collect();
         let mut backoff = Backoff::default();
         let mut told = false;
@@ -73,20 +78,20 @@ impl Office {
         true
     }
 
-    /// Puts letters at once: for messages that have no delivery, because they come from a parking queue.
+    /// Puts letters at once: for messages that have no delivery, because they come from the parking queue of this lane.
     ///
     /// # Errors
     /// Fails when the broker did not confirm them.
-    pub(super) async fn put(&self, refused: Vec<(Message, Refusal)>, generation: u64) -> Result<(), StageError> {
+    pub(super) async fn put(&self, refused: Vec<(Message, Refusal)>, generation: u64, lane: &str) -> Result<(), StageError> {
         if refused.is_empty() {
             return Ok(());
         }
         let letters: Vec<Letter> =
-            refused.into_iter().map(|(message, refusal)| self.letter(message, &refusal, generation)).collect();
+            refused.into_iter().map(|(message, refusal)| self.letter(message, &refusal, generation, Some(lane))).collect();
         self.postbox.mailbox().put(&SideQueue::Dead, &letters).await
     }
 
-    fn letter(&self, message: Message, refusal: &Refusal, generation: u64) -> Letter {
+    fn letter(&self, message: Message, refusal: &Refusal, generation: u64, lane: Option<&str>) -> Letter {
         let reason = &refusal.reason;
         let mut headers = vec![
             (header::PIPELINE, self.pipeline.to_string()),
@@ -98,8 +103,24 @@ impl Office {
         ];
         headers.extend(reason.pointer.clone().map(|pointer| (header::POINTER, pointer)));
         headers.extend(refusal.plugin.as_ref().map(|digest| (header::PLUGIN, digest.to_string())));
+        headers.extend(lane.map(|lane| (header::LANE, lane.to_owned())));
+        headers.extend(history(&message));
         Letter { message, headers }
     }
+}
+
+/// The letter's own id, and what its message has been through before.
+fn history(message: &Message) -> Vec<(&'static str, String)> {
+    let said = |name: &str| message.properties.get(&format!("header:{name}"));
+    let before: u32 = said(header::ATTEMPTS).and_then(|attempts| attempts.parse().ok()).unwrap_or(0);
+    let mut headers = vec![(header::ATTEMPTS, before.saturating_add(1).to_string())];
+    headers.extend(said(header::LETTER).map(|letter| (header::PREVIOUS_LETTER, letter.into_owned())));
+    match keys::draw_nonces(1, LETTER_ID_BYTES) {
+        Ok(id) => headers.push((header::LETTER, id.iter().map(|byte| format!("{byte:02x}")).collect())),
+        // The letter counts for more than its id.
+        Err(error) => warn!(%error, "a dead letter gets no id of its own"),
+    }
+    headers
 }
 
 /// Hands deliveries in at a desk.

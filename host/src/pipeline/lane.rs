@@ -94,7 +94,7 @@ impl Lane {
                 () = self.stop.cancelled() => return,
                 () = changed(&mut self.settings) => self.adopt().await,
                 // Before the next batch: else a steady stream would only ever be parked, and nothing stored.
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.recover().await,
+                () = sleep_until(due) => self.recover().await,
                 batch = batches.recv() => match batch {
                     Some(batch) => self.take(batch, &mut batches).await,
                     None => return,
@@ -232,6 +232,9 @@ impl Lane {
 
     /// Tries to store what is parked, oldest first.
     async fn recover(&mut self) {
+        if !self.parking.finds_parked().await {
+            return;
+        }
         let stage = &self.writer.stage;
         match self.parking.recover(&mut self.writer.sink, &self.stop).await {
             Ok(recovered) => {

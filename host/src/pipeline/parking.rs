@@ -3,11 +3,11 @@
 //! What is parked is the original, so that a later generation's steps apply, and a dead letter still has the original bytes.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::dead_letter::Office;
 use super::generation::Generation;
@@ -21,6 +21,9 @@ use crate::lifecycle::Stop;
 use crate::message::Message;
 use crate::sink::{Sink, StageError};
 use crate::source::{Letter, Refusal, SideQueue, Taking, header};
+
+/// How often a lane looks for what a person has put on its parking queue.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// A sink's parking queue.
 pub(super) struct Parking {
@@ -37,13 +40,17 @@ pub(super) struct Parking {
 
 /// Whether something is parked.
 enum State {
-    /// Nothing: the lane writes.
-    Empty,
+    /// Nothing: the lane writes. At `look`, somebody may have put something there.
+    Empty { look: Instant },
     /// Something: all that comes is parked behind it, and the sink is tried at `next`.
     Parked { next: Instant, backoff: Backoff, taking: Option<Box<dyn Taking>> },
 }
 
 impl State {
+    fn empty() -> Self {
+        Self::Empty { look: Instant::now() + LOOK_EVERY }
+    }
+
     fn parked() -> Self {
         Self::Parked { next: Instant::now(), backoff: Backoff::default(), taking: None }
     }
@@ -61,7 +68,7 @@ impl Parking {
             tracks,
             max_messages,
             postbox_number,
-            state: State::Empty,
+            state: State::empty(),
         }
     }
 
@@ -79,13 +86,33 @@ impl Parking {
         matches!(self.state, State::Parked { .. })
     }
 
-    /// When the sink should be tried again; none, where nothing is parked.
+    /// When the sink should be tried again, or, where nothing is parked, when the queue should be looked at.
     #[must_use]
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Instant {
         match &self.state {
-            State::Parked { next, .. } => Some(*next),
-            State::Empty => None,
+            State::Parked { next, .. } => *next,
+            State::Empty { look } => *look,
         }
+    }
+
+    /// Whether something is parked, with a look at the queue: dead letters that are replayed for this sink alone are put there.
+    pub(super) async fn finds_parked(&mut self) -> bool {
+        if self.is_parked() {
+            return true;
+        }
+        self.state = match self.office.postbox.mailbox().has_waiting(&self.queue).await {
+            Ok(true) => {
+                info!(sink = %self.sink, "messages have been put on the parking queue; they are stored first");
+                State::parked()
+            }
+            Ok(false) => State::empty(),
+            Err(failure) => {
+                // The source reports the same outage.
+                debug!(sink = %self.sink, cause = %failure, "the parking queue cannot be looked at now");
+                State::empty()
+            }
+        };
+        self.is_parked()
     }
 
     /// Looks whether an earlier run left something parked.
@@ -157,10 +184,10 @@ impl Parking {
             }
             (Ok(0), _) => {
                 info!(sink = %self.sink, "nothing is parked any more");
-                self.state = State::Empty;
+                self.state = State::empty();
             }
             (Ok(_), State::Parked { backoff, .. }) => *backoff = Backoff::default(),
-            (_, State::Empty) => {}
+            (_, State::Empty { .. }) => {}
         }
         recovered
     }
@@ -207,7 +234,7 @@ impl Recovery<'_> {
             }
         }
         // Last of all: what fails before is tried again whole, and would write its letters again.
-        self.office.put(refused, self.generation.number).await
+        self.office.put(refused, self.generation.number, self.sink_name).await
     }
 
     async fn step(

@@ -7,6 +7,7 @@ mod file;
 mod mailbox;
 mod reader;
 mod recorded;
+mod sifting;
 mod writer;
 
 #[cfg(test)]
@@ -219,6 +220,27 @@ impl Journal {
     /// Dropping the future may leave the messages removed.
     pub async fn remove(&self, queue: &Arc<str>, after: i64, through: i64) -> Result<(), StageError> {
         Ok(self.ask(Work::Remove { queue: Arc::clone(queue), after, through }).await?)
+    }
+
+    /// Takes single messages out of a queue, and puts others in another one, in order: all of it or nothing.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be written, or one of the messages is not there any more: nothing was done.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave it done.
+    pub(super) async fn take_out(
+        &self,
+        queue: &Arc<str>,
+        taken: Vec<i64>,
+        put: Option<(Arc<str>, Vec<Entry>)>,
+    ) -> Result<(), StageError> {
+        Ok(self.ask(Work::TakeOut { queue: Arc::clone(queue), taken, put }).await?)
+    }
+
+    /// Place of a queue's last message; none where it is empty.
+    pub(super) async fn last(&self, queue: &str) -> Result<Option<i64>, StageError> {
+        self.inner.reader.last(queue).await
     }
 
     /// How many messages lie in a queue.

@@ -9,6 +9,7 @@ mod letter;
 mod link;
 mod mailbox;
 mod receipts;
+mod sifting;
 mod taking;
 
 pub use consume::{Source, prove};

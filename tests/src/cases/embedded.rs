@@ -17,19 +17,24 @@ use crate::broker::eventually;
 use crate::host::{PATIENCE, cache, command, lane, plugins, program};
 
 /// A host of this profile in a folder of its own.
-struct Embedded {
-    host: Host,
+pub(super) struct Embedded {
+    pub(super) host: Host,
     ports: Ports,
-    folder: TempDir,
+    pub(super) folder: TempDir,
 }
 
 impl Embedded {
     fn start() -> Self {
+        Self::start_with(|shipped| shipped)
+    }
+
+    /// Starts it with a file that differs from the shipped one.
+    pub(super) fn start_with(change: impl FnOnce(String) -> String) -> Self {
         let ports = Ports { admin: free_port().unwrap(), http: free_port().unwrap(), live: free_port().unwrap() };
         let folder = TempDir::new().unwrap();
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipeline.toml");
         let text = embedded(&fs::read_to_string(shipped).unwrap(), &plugins(), ports).unwrap();
-        let text = format!("{text}\n[plugins]\ncache = \"{}\"\n", cache().display());
+        let text = change(format!("{text}\n[plugins]\ncache = \"{}\"\n", cache().display()));
         fs::write(folder.path().join("pipeline.toml"), text).unwrap();
         let arguments = Arguments {
             program: program(),
@@ -41,7 +46,7 @@ impl Embedded {
         Self { host: Host::start(arguments).unwrap(), ports, folder }
     }
 
-    fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> u64 {
+    pub(super) fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> u64 {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.http));
         let answer = http::post(address, path, headers, body.as_bytes()).unwrap();
         assert_eq!(answer.status, 202, "{}", answer.text());
@@ -49,12 +54,12 @@ impl Embedded {
     }
 
     /// The bodies that the live view shows to somebody who comes late.
-    fn recent(&self) -> Vec<String> {
+    pub(super) fn recent(&self) -> Vec<String> {
         let recent = http::get(SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.live)), "/recent").unwrap().json().unwrap();
         recent.as_array().unwrap().iter().map(|line| line["body"].as_str().unwrap().to_owned()).collect()
     }
 
-    fn settled(&mut self, messages: u64) -> Value {
+    pub(super) fn settled(&mut self, messages: u64) -> Value {
         let ledger = self.host.wait_until("messages to be settled", PATIENCE, |host| {
             let ledger = host.status()?["ledger"].take();
             Ok((ledger["acked"] == messages && ledger["in_flight"] == 0).then_some(ledger))
@@ -65,7 +70,7 @@ impl Embedded {
     }
 
     /// Id, message id and opened content of every row, in the order in which they were stored.
-    async fn rows(&self) -> Vec<(String, Option<String>, String)> {
+    pub(super) async fn rows(&self) -> Vec<(String, Option<String>, String)> {
         let file = self.folder.path().join("data/messages.db");
         let mut database =
             SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file).read_only(true)).await.unwrap();

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::sifting::Sieve;
 use super::{Entry, Journal, Recorded};
 use crate::message::Message;
-use crate::source::{Letter, SideQueue, StageError, Taking};
+use crate::source::{Letter, SideQueue, Sifting, StageError, Taking};
 
 /// Most bytes of one taking, so that a queue of large messages is emptied in small pieces.
-const TAKEN_BYTES: usize = 32 << 20;
+pub(super) const TAKEN_BYTES: usize = 32 << 20;
 
 /// A journal's side queues.
 #[derive(Clone, Debug)]
@@ -36,9 +37,17 @@ impl crate::source::Mailbox for Mailbox {
         let queue = self.journal.side_queue(queue);
         Ok(Box::new(Emptying { journal: self.journal.clone(), queue, removed: 0, given: 0 }))
     }
+
+    async fn has_waiting(&self, queue: &SideQueue) -> Result<bool, StageError> {
+        Ok(self.journal.last(&self.journal.side_queue(queue)).await?.is_some())
+    }
+
+    async fn sift(&self, queue: &SideQueue) -> Result<Box<dyn Sifting + '_>, StageError> {
+        Ok(Box::new(Sieve::open(self.journal.clone(), queue).await?))
+    }
 }
 
-fn entry(letter: &Letter) -> Entry {
+pub(super) fn entry(letter: &Letter) -> Entry {
     let message = &letter.message;
     Entry { id: message.id.clone(), body: message.original.clone(), properties: Arc::new(Recorded::of(message, &letter.headers)) }
 }

@@ -20,6 +20,8 @@ const READ: &str = "SELECT sequence, message_id, properties, received_at, body F
 
 const COUNT: &str = "SELECT count(*) FROM messages WHERE queue = ?1";
 
+const LAST: &str = "SELECT max(sequence) FROM messages WHERE queue = ?1";
+
 const QUEUES: &str = "SELECT queue, count(*) FROM messages GROUP BY queue";
 
 /// Reads one journal.
@@ -57,6 +59,15 @@ impl Reader {
         let count = count(&mut connection, queue).await.map_err(|error| Failure::of(&error, &self.file))?;
         *slot = Some(connection);
         Ok(count)
+    }
+
+    pub(super) async fn last(&self, queue: &str) -> Result<Option<i64>, StageError> {
+        let mut slot = self.connection.lock().await;
+        let mut connection = self.take(&mut slot).await?;
+        let last = sqlx::query_scalar(LAST).bind(queue).fetch_one(&mut connection).await;
+        let last = last.map_err(|error| Failure::of(&error, &self.file))?;
+        *slot = Some(connection);
+        Ok(last)
     }
 
     pub(super) async fn queues(&self) -> Result<BTreeMap<String, u64>, StageError> {

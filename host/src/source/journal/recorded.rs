@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::message::{Message, Properties};
+use crate::source::header;
 
 /// Metadata keys that are copied from properties of another kind.
 const KNOWN: [&str; 9] =
@@ -29,6 +30,7 @@ impl Recorded {
     pub(super) fn of(message: &Message, headers: &[(&'static str, String)]) -> Self {
         let any: &dyn std::any::Any = &*message.properties;
         let mut recorded = any.downcast_ref::<Self>().cloned().unwrap_or_else(|| Self::copied(&*message.properties));
+        recorded.values.retain(|key, _| key.strip_prefix("header:").is_none_or(header::travels));
         recorded.values.extend(headers.iter().map(|(name, value)| (format!("header:{name}"), value.clone())));
         recorded
     }
@@ -64,6 +66,11 @@ impl Properties for Recorded {
         let found = self.values.get(key);
         // Names of HTTP headers have no case, and are kept in lower case.
         found.or_else(|| self.values.get(&key.to_ascii_lowercase())).map(|value| Cow::Borrowed(value.as_str()))
+    }
+
+    fn all(&self) -> serde_json::Map<String, serde_json::Value> {
+        let values = self.values.iter().map(|(key, value)| (key.clone(), value.as_str().into()));
+        values.chain(self.get("timestamp").map(|seconds| ("timestamp".to_owned(), seconds.into()))).collect()
     }
 }
 
@@ -102,6 +109,18 @@ mod tests {
         let again = Recorded::of(&Message { properties: Arc::new(first), ..message }, &[("tidegate-code", "last".into())]);
         assert_eq!(again.get("header:tidegate-code").as_deref(), Some("last"));
         assert_eq!(again.get("content-type").as_deref(), Some("text/plain"));
+    }
+
+    #[test]
+    fn what_a_message_says_of_itself_under_our_names_is_dropped_and_what_a_replay_says_is_kept() {
+        let forged = [("header:tidegate-pointer", "/id"), ("header:tidegate-attempts", "2"), ("header:mine", "m")];
+        let forged = Recorded::new(forged.map(|(key, value)| (key.to_owned(), value.to_owned())), UNIX_EPOCH);
+        let recorded = Recorded::of(&Message::new(None, Bytes::new(), Arc::new(forged)), &[(header::CODE, "c".into())]);
+        let all = recorded.all();
+        assert_eq!(
+            all.keys().collect::<Vec<_>>(),
+            ["header:mine", "header:tidegate-attempts", "header:tidegate-code", "timestamp"]
+        );
     }
 
     #[derive(Debug)]

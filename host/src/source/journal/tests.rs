@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use tempfile::TempDir;
 
 use super::*;
-use crate::source::{Letter, Mailbox as _};
+use crate::source::{Destination, Letter, Mailbox as _};
 
 const QUEUE: &str = "q";
 
@@ -252,4 +252,50 @@ async fn an_empty_journal_gives_its_space_back() {
         assert!(tokio::time::Instant::now() < deadline, "{} pages are left", pages().await);
         journal.remove(journal.queue(), 0, 0).await.unwrap();
     }
+}
+
+/// Bodies and places of the dead letters.
+async fn dead(mailbox: &Mailbox) -> (Vec<String>, Vec<i64>) {
+    let mut sifting = mailbox.sift(&SideQueue::Dead).await.unwrap();
+    let lying = sifting.next(usize::MAX).await.unwrap();
+    lying.iter().map(|lying| (String::from_utf8(lying.message.body.to_vec()).unwrap(), lying.place)).unzip()
+}
+
+fn letters(range: std::ops::Range<u32>) -> Vec<Letter> {
+    let message = |body: String| Message::new(MessageId::new(&body), Bytes::from(body), Arc::new(crate::message::NoProperties));
+    texts(range).into_iter().map(|body| Letter { message: message(body), headers: Vec::new() }).collect()
+}
+
+#[tokio::test]
+async fn a_letter_that_is_moved_is_on_one_queue_or_the_other_and_the_rest_keeps_its_order() {
+    let (_folder, journal) = opened().await;
+    let mailbox = journal.mailbox();
+    mailbox.put(&SideQueue::Dead, &letters(0..5)).await.unwrap();
+    let mut sifting = mailbox.sift(&SideQueue::Dead).await.unwrap();
+    // What comes now is not this sifting's affair.
+    mailbox.put(&SideQueue::Dead, &letters(5..6)).await.unwrap();
+    let lying = sifting.next(3).await.unwrap();
+    let moved = [0, 2].map(|index| (lying[index].place, letters(10 + index as u32..11 + index as u32).remove(0)));
+    sifting.move_to(&Destination::Source, moved.to_vec()).await.unwrap();
+    sifting.discard(&[lying[1].place]).await.unwrap();
+    assert_eq!(sifting.next(10).await.unwrap().len(), 2);
+    assert_eq!((bodies(&journal, QUEUE).await, journal.waiting()), (vec!["10".to_owned(), "12".to_owned()], 2));
+    assert_eq!(dead(&mailbox).await.0, texts(3..6));
+}
+
+#[tokio::test]
+async fn a_letter_that_somebody_else_has_taken_is_not_moved_twice_and_nothing_else_is_moved_with_it() {
+    let (_folder, journal) = opened().await;
+    let mailbox = journal.mailbox();
+    mailbox.put(&SideQueue::Dead, &letters(0..3)).await.unwrap();
+    let places = dead(&mailbox).await.1;
+    let mut sifting = mailbox.sift(&SideQueue::Dead).await.unwrap();
+    mailbox.sift(&SideQueue::Dead).await.unwrap().discard(&[places[1]]).await.unwrap();
+    let moved = places.iter().copied().zip(letters(0..3)).collect();
+    let failed = sifting.move_to(&Destination::Source, moved).await.unwrap_err();
+    assert_eq!((failed.cause.code.as_str(), failed.moved), ("letters_taken", 0));
+    assert_eq!(bodies(&journal, QUEUE).await, [""; 0]);
+    assert_eq!(dead(&mailbox).await.0, ["0", "2"]);
+    assert!(mailbox.has_waiting(&SideQueue::Dead).await.unwrap());
+    assert!(!mailbox.has_waiting(&SideQueue::Parked("s".into())).await.unwrap());
 }

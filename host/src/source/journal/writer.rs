@@ -24,11 +24,27 @@ const KEPT_PAGES: i64 = 4096;
 
 const REMOVE: &str = "DELETE FROM messages WHERE queue = ?1 AND sequence > ?2 AND sequence <= ?3";
 
+const TAKE_OUT: &str = "DELETE FROM messages WHERE queue = ?1 AND sequence = ?2";
+
 /// What the writer is asked for.
 #[derive(Debug)]
 pub(super) enum Work {
-    Append { queue: Arc<str>, entries: Vec<Entry>, most_waiting: Option<u64> },
-    Remove { queue: Arc<str>, after: i64, through: i64 },
+    Append {
+        queue: Arc<str>,
+        entries: Vec<Entry>,
+        most_waiting: Option<u64>,
+    },
+    Remove {
+        queue: Arc<str>,
+        after: i64,
+        through: i64,
+    },
+    /// Single messages out of a queue, and others into another one.
+    TakeOut {
+        queue: Arc<str>,
+        taken: Vec<i64>,
+        put: Option<(Arc<str>, Vec<Entry>)>,
+    },
 }
 
 /// Work, and who waits for it.
@@ -56,8 +72,18 @@ pub(super) struct Writer {
 impl Work {
     fn bytes(&self) -> usize {
         match self {
-            Self::Append { entries, .. } => entries.iter().map(|entry| entry.body.len()).sum(),
-            Self::Remove { .. } => 0,
+            Self::Append { entries, .. } | Self::TakeOut { put: Some((_, entries)), .. } => {
+                entries.iter().map(|entry| entry.body.len()).sum()
+            }
+            Self::Remove { .. } | Self::TakeOut { put: None, .. } => 0,
+        }
+    }
+
+    /// What it appends, and where.
+    fn appended(&self) -> Option<(&str, &[Entry])> {
+        match self {
+            Self::Append { queue, entries, .. } | Self::TakeOut { put: Some((queue, entries)), .. } => Some((queue, entries)),
+            Self::Remove { .. } | Self::TakeOut { put: None, .. } => None,
         }
     }
 }
@@ -131,9 +157,12 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                let failure = Failure::of(&error, &self.file);
+                let failure = match &error {
+                    sqlx::Error::RowNotFound => taken_by_another(&self.file),
+                    error => Failure::of(error, &self.file).into(),
+                };
                 close(connection).await;
-                Err(failure.into())
+                Err(failure)
             }
         }
     }
@@ -166,13 +195,8 @@ impl Writer {
 
     /// Notes what a transaction has done to the source's own queue.
     fn note(&mut self, works: &[Work], removed: u64) {
-        let appended: usize = works
-            .iter()
-            .map(|work| match work {
-                Work::Append { queue, entries, .. } if **queue == *self.queue => entries.len(),
-                Work::Append { .. } | Work::Remove { .. } => 0,
-            })
-            .sum();
+        let own = |(queue, entries): (&str, &[Entry])| if *queue == *self.queue { entries.len() } else { 0 };
+        let appended: usize = works.iter().filter_map(Work::appended).map(own).sum();
         self.waiting = (self.waiting + appended as u64).saturating_sub(removed);
         self.gauges.waiting.store(self.waiting, Ordering::Relaxed);
         if appended > 0 {
@@ -209,25 +233,43 @@ async fn transact(connection: &mut SqliteConnection, works: &[Work], own: &str) 
     raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
     let rows: Vec<(&str, &Entry)> = works
         .iter()
-        .filter_map(|work| match work {
-            Work::Append { queue, entries, .. } => Some(entries.iter().map(|entry| (&**queue, entry))),
-            Work::Remove { .. } => None,
-        })
-        .flatten()
+        .filter_map(Work::appended)
+        .flat_map(|(queue, entries)| entries.iter().map(move |entry| (queue, entry)))
         .collect();
     for rows in rows.chunks(STATEMENT_ROWS) {
         insert(connection, rows).await?;
     }
     let mut removed = 0;
     for work in works {
-        if let Work::Remove { queue, after, through } = work {
-            let deletion = sqlx::query(REMOVE).bind(&**queue).bind(after).bind(through);
-            let done = deletion.execute(&mut *connection).await?.rows_affected();
-            removed += if **queue == *own { done } else { 0 };
-        }
+        let (queue, done) = match work {
+            Work::Append { .. } => continue,
+            Work::Remove { queue, after, through } => {
+                let deletion = sqlx::query(REMOVE).bind(&**queue).bind(after).bind(through);
+                (queue, deletion.execute(&mut *connection).await?.rows_affected())
+            }
+            Work::TakeOut { queue, taken, .. } => (queue, take_out(connection, queue, taken).await?),
+        };
+        removed += if **queue == *own { done } else { 0 };
     }
     raw_sql("COMMIT").execute(connection).await?;
     Ok(removed)
+}
+
+/// Deletes single messages; fails when one of them is not there any more, because somebody else may have done with it what is to be done here.
+async fn take_out(connection: &mut SqliteConnection, queue: &str, taken: &[i64]) -> Result<u64, sqlx::Error> {
+    for place in taken {
+        let deletion = sqlx::query(TAKE_OUT).bind(queue).bind(place);
+        if deletion.execute(&mut *connection).await?.rows_affected() == 0 {
+            return Err(sqlx::Error::RowNotFound);
+        }
+    }
+    Ok(taken.len() as u64)
+}
+
+fn taken_by_another(file: &Path) -> StageError {
+    let message =
+        format!("{}: another program has taken some of these letters meanwhile; nothing was done with them", file.display());
+    StageError { code: "letters_taken".into(), message, needs_operator: false }
 }
 
 /// A number that stays the same for this connection's own writes, and changes with those of others.

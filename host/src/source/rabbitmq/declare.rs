@@ -15,6 +15,9 @@ const PASSIVE: QueueDeclareOptions =
 const DURABLE: QueueDeclareOptions =
     QueueDeclareOptions { passive: false, durable: true, exclusive: false, auto_delete: false, nowait: false };
 
+/// The broker's answer to who declares a queue that is there in another form.
+const PRECONDITION_FAILED: &str = "amqp_406";
+
 /// Sees to it that the source's queue exists.
 pub(super) async fn source_queue(link: &Link, name: &str) -> Result<(), StageError> {
     if exists(link, name).await? {
@@ -27,8 +30,14 @@ pub(super) async fn source_queue(link: &Link, name: &str) -> Result<(), StageErr
     Ok(())
 }
 
-/// Whether a queue exists. On a channel of its own, because the broker closes the channel when it does not.
+/// Whether a queue exists.
 pub(super) async fn exists(link: &Link, name: &str) -> Result<bool, StageError> {
+    Ok(find(link, name).await?.is_some())
+}
+
+/// How a queue stands at this moment; none where there is no such queue. On a channel of its own, because the broker closes the channel
+/// when there is none.
+pub(super) async fn find(link: &Link, name: &str) -> Result<Option<Queue>, StageError> {
     let channel = link.channel().await?;
     let mut missing = false;
     let declared = async {
@@ -38,8 +47,8 @@ pub(super) async fn exists(link: &Link, name: &str) -> Result<bool, StageError> 
             .inspect_err(|error| missing = fault::is_not_found(error))
     };
     match link.answer(&format!("looking for the queue `{name}`"), declared).await {
-        Ok(_) => Ok(true),
-        Err(_) if missing => Ok(false),
+        Ok(queue) => Ok(Some(queue)),
+        Err(_) if missing => Ok(None),
         Err(fault) => Err(fault),
     }
 }
@@ -86,6 +95,18 @@ impl Form {
 }
 
 impl Forms {
+    /// Whether the broker would drop letters of a queue that are given back too often: it is a quorum queue (only those tell how often a
+    /// letter was given back) that somebody else has declared, with a limit that is not known here.
+    pub(super) async fn may_drop(&self, link: &Link, queue: &SideQueue, name: &str) -> Result<bool, StageError> {
+        let channel = link.channel().await?;
+        let declared = channel.queue_declare(name.into(), DURABLE, Form::Quorum.arguments(queue));
+        match link.answer(&format!("comparing the queue `{name}`"), declared).await {
+            Ok(_) => Ok(false),
+            Err(fault) if fault.code == PRECONDITION_FAILED => Ok(true),
+            Err(fault) => Err(fault),
+        }
+    }
+
     /// Sees to it that a side queue exists.
     pub(super) async fn side_queue(&self, link: &Link, queue: &SideQueue, name: &str) -> Result<(), StageError> {
         if exists(link, name).await? {

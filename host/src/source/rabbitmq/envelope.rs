@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lapin::types::{AMQPValue, ShortString};
 use lapin::{Acker, BasicProperties};
+use serde_json::{Map, Value};
 
 use crate::message::{Message, MessageId, Properties};
 
@@ -41,6 +42,65 @@ impl Properties for Envelope {
             _ => return self.header(key.strip_prefix("header:")?),
         };
         text.as_ref().map(|text| text.as_str().into())
+    }
+
+    fn all(&self) -> Map<String, Value> {
+        let mut all = Map::new();
+        for key in KEYS {
+            if let Some(value) = self.get(key) {
+                all.insert(key.to_owned(), value.into());
+            }
+        }
+        if let Some(priority) = self.properties.priority() {
+            all.insert("priority".to_owned(), (*priority).into());
+        }
+        if let Some(expiration) = self.properties.expiration() {
+            all.insert("expiration".to_owned(), expiration.as_str().into());
+        }
+        for (name, value) in self.properties.headers().iter().flat_map(|table| table.inner()) {
+            all.insert(format!("header:{name}"), json(value));
+        }
+        all
+    }
+}
+
+/// Keys of the properties, in the order in which AMQP has them.
+const KEYS: [&str; 12] = [
+    "content-type",
+    "content-encoding",
+    "correlation-id",
+    "reply-to",
+    "message-id",
+    "timestamp",
+    "type",
+    "user-id",
+    "app-id",
+    "exchange",
+    "routing-key",
+    "redelivered",
+];
+
+/// A header's value with its structure. Bytes that are no text become text as well as they can.
+fn json(value: &AMQPValue) -> Value {
+    match value {
+        AMQPValue::Boolean(value) => (*value).into(),
+        AMQPValue::ShortShortInt(value) => (*value).into(),
+        AMQPValue::ShortShortUInt(value) => (*value).into(),
+        AMQPValue::ShortInt(value) => (*value).into(),
+        AMQPValue::ShortUInt(value) => (*value).into(),
+        AMQPValue::LongInt(value) => (*value).into(),
+        AMQPValue::LongUInt(value) => (*value).into(),
+        AMQPValue::LongLongInt(value) => (*value).into(),
+        AMQPValue::Timestamp(value) => (*value).into(),
+        AMQPValue::Float(value) => (*value).into(),
+        AMQPValue::Double(value) => (*value).into(),
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(json).collect(),
+        AMQPValue::FieldTable(table) => {
+            Value::Object(table.inner().iter().map(|(name, value)| (name.to_string(), json(value))).collect())
+        }
+        AMQPValue::DecimalValue(value) => format!("{value:?}").into(),
+        AMQPValue::LongString(_) | AMQPValue::ShortString(_) | AMQPValue::ByteArray(_) => text(value).into(),
+        AMQPValue::Void => Value::Null,
     }
 }
 
@@ -118,6 +178,18 @@ mod tests {
         for (key, value) in expected {
             assert_eq!(envelope.get(key).as_deref(), Some(value), "{key}");
         }
+    }
+
+    #[test]
+    fn a_person_sees_all_of_it_with_its_structure() {
+        let all = Value::Object(envelope().all());
+        assert_eq!(
+            all,
+            serde_json::json!({
+                "message-id": "m-1", "timestamp": "1700000000", "type": "greeting", "exchange": "", "redelivered": "true",
+                "routing-key": "message_broadcast_queue", "header:tenant": "acme", "header:retries": -3, "header:x-death": [],
+            })
+        );
     }
 
     #[test]

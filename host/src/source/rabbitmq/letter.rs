@@ -12,13 +12,11 @@ use lapin::{Acker, BasicProperties};
 
 use super::envelope::Envelope;
 use crate::message::{Message, MessageId};
-use crate::source::{Letter, SideQueue};
+use crate::source::{Destination, Letter, SideQueue, header};
 
 const PERSISTENT: u8 = 2;
 
-/// All headers of Tidegate begin so.
-const OURS: &str = "tidegate-";
-/// Those among them that say how the message was. What a message brings itself under such a name is not trusted, and dropped.
+/// Those of our headers that say how the message was.
 const ORIGINAL: &str = "tidegate-original-";
 
 const EXCHANGE: &str = "tidegate-original-exchange";
@@ -32,10 +30,43 @@ const MESSAGE_ID: &str = "tidegate-original-id";
 /// Headers by which a publisher asks the broker for further routes, and what they are called meanwhile.
 const ROUTES: [(&str, &str); 2] = [("CC", "tidegate-original-CC"), ("BCC", "tidegate-original-BCC")];
 
+/// Headers by which a quorum queue counts how often it has delivered a message: they are the queue's, not the message's.
+const COUNTS: [&str; 2] = [DELIVERY_COUNT, "x-acquired-count"];
+const DELIVERY_COUNT: &str = "x-delivery-count";
+
 type Headers = BTreeMap<ShortString, AMQPValue>;
 
+/// The properties that a letter is published with, on its way to a queue.
+pub(super) fn properties_for(to: &Destination, letter: &Letter) -> BasicProperties {
+    match to {
+        Destination::Source => as_it_was(letter),
+        Destination::Side(_) => properties(letter),
+    }
+}
+
+/// The properties of a message that goes back to the source's own queue: as they were, but for those with which the broker would refuse
+/// it (a user that is not this connection's) or send it to other queues as well (`CC`, `BCC`).
+fn as_it_was(letter: &Letter) -> BasicProperties {
+    let Letter { message, headers: further } = letter;
+    let Some(envelope) = (&*message.properties as &dyn Any).downcast_ref::<Envelope>() else { return properties(letter) };
+    let from = &envelope.properties;
+    let mut headers = from.headers().as_ref().map(|table| table.inner().clone()).unwrap_or_default();
+    headers.retain(|name, _| header::travels(name.as_str()) && !ROUTES.iter().any(|(route, _)| name.as_str() == *route));
+    for (name, value) in further {
+        set(&mut headers, name, value.as_str());
+    }
+    let mut properties = harmless(from).with_delivery_mode(PERSISTENT);
+    if let Some(expiration) = from.expiration() {
+        properties = properties.with_expiration(expiration.clone());
+    }
+    if let Some(priority) = from.priority() {
+        properties = properties.with_priority(*priority);
+    }
+    if headers.is_empty() { properties } else { properties.with_headers(FieldTable::from(headers)) }
+}
+
 /// The properties that a letter is published with.
-pub(super) fn properties(letter: &Letter) -> BasicProperties {
+fn properties(letter: &Letter) -> BasicProperties {
     let Letter { message, headers: further } = letter;
     let envelope = (&*message.properties as &dyn Any).downcast_ref::<Envelope>();
     let (mut properties, mut headers) = envelope.map_or_else(Default::default, seal);
@@ -58,7 +89,7 @@ pub(super) fn properties(letter: &Letter) -> BasicProperties {
 fn seal(envelope: &Envelope) -> (BasicProperties, Headers) {
     let from = &envelope.properties;
     let mut headers = from.headers().as_ref().map(|table| table.inner().clone()).unwrap_or_default();
-    headers.retain(|name, _| !name.as_str().starts_with(ORIGINAL));
+    headers.retain(|name, _| header::travels(name.as_str()));
     for (name, meanwhile) in ROUTES {
         if let Some(routes) = headers.remove(name) {
             headers.insert(meanwhile.into(), routes);
@@ -133,11 +164,27 @@ fn unseal(letter: &Envelope, mut headers: Headers, keep_reasons: bool) -> Envelo
             headers.insert(name.into(), routes);
         }
     }
-    headers.retain(|name, _| !name.as_str().starts_with(if keep_reasons { ORIGINAL } else { OURS }));
+    let stays = |name: &str| if keep_reasons { !name.starts_with(ORIGINAL) } else { header::travels(name) };
+    headers.retain(|name, _| stays(name.as_str()) && !COUNTS.contains(&name.as_str()));
     if !headers.is_empty() {
         properties = properties.with_headers(FieldTable::from(headers));
     }
     Envelope { properties: properties.with_delivery_mode(PERSISTENT), exchange, routing_key, redelivered: letter.redelivered }
+}
+
+/// How often a letter was given back to a quorum queue; 0 on other queues, which do not count.
+pub(super) fn returns(properties: &BasicProperties) -> i64 {
+    let headers = properties.headers().as_ref();
+    match headers.and_then(|headers| headers.inner().get(DELIVERY_COUNT)) {
+        Some(AMQPValue::LongLongInt(count)) => *count,
+        Some(AMQPValue::LongInt(count)) => (*count).into(),
+        Some(AMQPValue::ShortInt(count)) => (*count).into(),
+        Some(AMQPValue::ShortShortInt(count)) => (*count).into(),
+        Some(AMQPValue::LongUInt(count)) => (*count).into(),
+        Some(AMQPValue::ShortUInt(count)) => (*count).into(),
+        Some(AMQPValue::ShortShortUInt(count)) => (*count).into(),
+        _ => 0,
+    }
 }
 
 /// Takes a header out whose value fits a short string.
@@ -220,6 +267,41 @@ mod tests {
         assert_eq!(message.properties.get("header:tidegate-code").as_deref(), Some("too_long"));
         assert_eq!(message.properties.get("header:tidegate-original-exchange"), None);
         assert_eq!(message.properties.get("exchange").as_deref(), Some("amq.topic"));
+    }
+
+    #[test]
+    fn a_replayed_message_is_as_it_was_but_for_what_would_send_it_elsewhere_and_says_that_it_was_replayed() {
+        let (message, _) = open(&SideQueue::Dead, delivered(&letter(original())));
+        let replayed = Letter { message, headers: vec![(header::ATTEMPTS, "1".to_owned())] };
+        let properties = properties_for(&Destination::Source, &replayed);
+        assert_eq!(properties.expiration().as_ref().map(ShortString::as_str), Some("60000"));
+        assert_eq!((properties.user_id(), *properties.priority(), *properties.timestamp()), (&None, Some(9), Some(7)));
+        assert_eq!(properties.message_id().as_ref().map(ShortString::as_str), Some("m-1"));
+        let names: Vec<_> = properties.headers().as_ref().unwrap().inner().keys().map(ToString::to_string).collect();
+        assert_eq!(names, ["tenant", "tidegate-attempts"]);
+    }
+
+    #[test]
+    fn what_a_replay_says_of_a_message_survives_its_parking() {
+        let (message, _) = open(&SideQueue::Dead, delivered(&letter(original())));
+        let parked = Letter { message, headers: vec![(header::ATTEMPTS, "1".to_owned()), (header::STAGE, "s".to_owned())] };
+        let (message, _) = open(&SideQueue::Parked("history".into()), delivered(&parked));
+        assert_eq!(message.properties.get("header:tidegate-attempts").as_deref(), Some("1"));
+        assert_eq!(message.properties.get("header:tidegate-stage"), None);
+        assert_eq!(message.properties.get("header:tidegate-code"), None);
+        assert_eq!(message.properties.get("user-id").as_deref(), Some("guest"));
+    }
+
+    #[test]
+    fn what_a_quorum_queue_counts_is_known_and_is_no_header_of_the_message() {
+        let mut delivery = delivered(&letter(original()));
+        assert_eq!(returns(&delivery.properties), 0);
+        let mut headers = delivery.properties.headers().clone().unwrap();
+        headers.insert(DELIVERY_COUNT.into(), AMQPValue::LongLongInt(3));
+        delivery.properties = delivery.properties.with_headers(headers);
+        assert_eq!(returns(&delivery.properties), 3);
+        let (message, _) = open(&SideQueue::Dead, delivery);
+        assert_eq!(message.properties.get("header:x-delivery-count"), None);
     }
 
     #[test]

@@ -10,11 +10,12 @@ use lapin::types::ShortString;
 use lapin::{Channel, Confirmation};
 use tokio::time::timeout;
 
-use super::declare::Forms;
+use super::declare::{self, Forms};
 use super::link::Link;
+use super::sifting::Sieve;
 use super::taking::Shelf;
 use super::{Settings, fault, letter};
-use crate::source::{Letter, SideQueue, StageError, Taking};
+use crate::source::{Destination, Letter, SideQueue, Sifting, StageError, Taking};
 
 /// Most letters that wait for their confirmations together.
 const WINDOW: usize = 1000;
@@ -27,7 +28,7 @@ pub struct Mailbox {
     /// The connection that everybody publishes on. Nothing is consumed on it: the broker stops reading from connections that publish
     /// when it runs out of memory or disk, and acknowledgements must still get through then.
     link: tokio::sync::Mutex<Option<Arc<Link>>>,
-    outlets: Mutex<HashMap<SideQueue, Slot>>,
+    outlets: Mutex<HashMap<Destination, Slot>>,
 }
 
 /// The way to one queue. Whoever puts holds it, because the client library does not say whose message it is that the broker returns.
@@ -36,6 +37,8 @@ type Slot = Arc<tokio::sync::Mutex<Option<Outlet>>>;
 struct Outlet {
     link: Arc<Link>,
     channel: Channel,
+    /// The queue's name at the broker.
+    name: ShortString,
 }
 
 impl Mailbox {
@@ -62,9 +65,36 @@ impl Mailbox {
         Ok(name)
     }
 
-    fn slot(&self, queue: &SideQueue) -> Slot {
+    fn slot(&self, to: &Destination) -> Slot {
         let mut outlets = self.outlets.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(outlets.entry(queue.clone()).or_default())
+        Arc::clone(outlets.entry(to.clone()).or_default())
+    }
+
+    /// Puts letters on a queue, in order; they are durable when this returns.
+    pub(super) async fn post(&self, to: &Destination, letters: &[Letter]) -> Result<(), StageError> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let slot = self.slot(to);
+        let mut slot = timeout(self.settings.timeout, slot.lock()).await.map_err(|_| self.busy())?;
+        // Taken out, and put back only after a success: what a failure or a cancelled call leaves on the channel goes with it.
+        let outlet = match slot.take().filter(Outlet::is_usable) {
+            Some(outlet) => outlet,
+            None => self.outlet(to).await?,
+        };
+        outlet.publish(to, letters, &self.settings).await?;
+        *slot = Some(outlet);
+        Ok(())
+    }
+
+    /// A connection of its own, to take letters on.
+    pub(super) async fn taking_link(&self) -> Result<Link, StageError> {
+        Link::open(&self.settings, "tidegate side queues").await
+    }
+
+    /// The forms in which side queues are declared.
+    pub(super) fn forms(&self) -> &Forms {
+        &self.forms
     }
 
     /// The connection, made anew when it is lost.
@@ -80,12 +110,19 @@ impl Mailbox {
         Ok(opened)
     }
 
-    async fn outlet(&self, queue: &SideQueue, name: &str) -> Result<Outlet, StageError> {
+    async fn outlet(&self, to: &Destination) -> Result<Outlet, StageError> {
         let link = self.link().await?;
-        self.forms.side_queue(&link, queue, name).await?;
+        let name = match to {
+            Destination::Source => self.settings.queue.clone(),
+            Destination::Side(queue) => {
+                let name = self.name(queue)?;
+                self.forms.side_queue(&link, queue, &name).await?;
+                name
+            }
+        };
         let channel = link.channel().await?;
         link.answer("asking for confirmations", channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Outlet { link, channel })
+        Ok(Outlet { link, channel, name: name.into() })
     }
 
     fn busy(&self) -> StageError {
@@ -99,11 +136,10 @@ impl Outlet {
     }
 
     /// Publishes letters in order and waits until each is confirmed.
-    async fn publish(&self, name: &str, letters: &[Letter], settings: &Settings) -> Result<(), StageError> {
-        let name = ShortString::from(name);
+    async fn publish(&self, to: &Destination, letters: &[Letter], settings: &Settings) -> Result<(), StageError> {
         for window in letters.chunks(WINDOW) {
             // They are sent in order, because each is sent when it is first asked, and they are asked in order.
-            let confirmed = join_all(window.iter().map(|letter| self.publish_one(name.clone(), letter)));
+            let confirmed = join_all(window.iter().map(|letter| self.publish_one(to, letter)));
             match timeout(settings.timeout, confirmed).await {
                 Ok(confirmed) => confirmed.into_iter().collect::<Result<(), _>>()?,
                 Err(_) if self.link.is_blocked() => return Err(blocked()),
@@ -117,11 +153,12 @@ impl Outlet {
         Ok(())
     }
 
-    async fn publish_one(&self, name: ShortString, letter: &Letter) -> Result<(), StageError> {
+    async fn publish_one(&self, to: &Destination, letter: &Letter) -> Result<(), StageError> {
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         let body = &letter.message.original;
         let of = |error: lapin::Error| fault::of("publishing a letter", &error);
-        let sent = self.channel.basic_publish("".into(), name, options, body, letter::properties(letter)).await.map_err(of)?;
+        let properties = letter::properties_for(to, letter);
+        let sent = self.channel.basic_publish("".into(), self.name.clone(), options, body, properties).await.map_err(of)?;
         match sent.await.map_err(of)? {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
@@ -140,24 +177,19 @@ fn blocked() -> StageError {
 #[async_trait]
 impl crate::source::Mailbox for Mailbox {
     async fn put(&self, queue: &SideQueue, letters: &[Letter]) -> Result<(), StageError> {
-        if letters.is_empty() {
-            return Ok(());
-        }
-        let name = self.name(queue)?;
-        let slot = self.slot(queue);
-        let mut slot = timeout(self.settings.timeout, slot.lock()).await.map_err(|_| self.busy())?;
-        // Taken out, and put back only after a success: what a failure or a cancelled call leaves on the channel goes with it.
-        let outlet = match slot.take().filter(Outlet::is_usable) {
-            Some(outlet) => outlet,
-            None => self.outlet(queue, &name).await?,
-        };
-        outlet.publish(&name, letters, &self.settings).await?;
-        *slot = Some(outlet);
-        Ok(())
+        self.post(&Destination::Side(queue.clone()), letters).await
     }
 
     async fn open(&self, queue: &SideQueue) -> Result<Box<dyn Taking>, StageError> {
-        let link = Link::open(&self.settings, "tidegate side queues").await?;
-        Ok(Box::new(Shelf::new(link, queue.clone(), self.name(queue)?)))
+        Ok(Box::new(Shelf::new(self.taking_link().await?, queue.clone(), self.name(queue)?)))
+    }
+
+    async fn has_waiting(&self, queue: &SideQueue) -> Result<bool, StageError> {
+        let found = declare::find(&*self.link().await?, &self.name(queue)?).await?;
+        Ok(found.is_some_and(|queue| queue.message_count() > 0 && queue.consumer_count() == 0))
+    }
+
+    async fn sift(&self, queue: &SideQueue) -> Result<Box<dyn Sifting + '_>, StageError> {
+        Ok(Box::new(Sieve::open(self, queue.clone()).await?))
     }
 }

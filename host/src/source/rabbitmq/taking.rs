@@ -28,46 +28,62 @@ pub(super) struct Shelf {
     name: String,
     /// None as long as the queue does not exist.
     reader: Option<Reader>,
-}
-
-struct Reader {
-    channel: Channel,
-    consumer: Consumer,
-    /// Letters given and not removed that count against the consumer's prefetch.
-    held: usize,
     /// What acknowledges all letters given so far.
     last: Option<Acker>,
 }
 
+/// Reads a queue to its end, without removing anything.
+pub(super) struct Reader {
+    pub(super) channel: Channel,
+    pub(super) consumer: Consumer,
+    /// Letters given and not removed that count against the consumer's prefetch.
+    pub(super) held: usize,
+    /// How many consumers there have been before this one.
+    pub(super) turn: u32,
+}
+
 impl Shelf {
     pub(super) fn new(link: Link, queue: SideQueue, name: String) -> Self {
-        Self { link, queue, name, reader: None }
+        Self { link, queue, name, reader: None, last: None }
     }
 
     async fn reader(&self) -> Result<Option<Reader>, StageError> {
         if !declare::exists(&self.link, &self.name).await? {
             return Ok(None);
         }
-        let channel = self.link.channel().await?;
-        let consumer = consume(&self.link, &channel, &self.name).await?;
-        Ok(Some(Reader { channel, consumer, held: 0, last: None }))
+        Reader::open(&self.link, &self.name).await.map(Some)
     }
 }
 
-async fn consume(link: &Link, channel: &Channel, name: &str) -> Result<Consumer, StageError> {
+async fn consume(link: &Link, channel: &Channel, name: &str, turn: u32) -> Result<Consumer, StageError> {
     link.answer("setting the prefetch", channel.basic_qos(PREFETCH, BasicQosOptions { global: false })).await?;
-    let consumed = channel.basic_consume(name.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
+    // A quorum queue takes back what its consumers held in the order of their names.
+    let tag = format!("tidegate-{turn:010}");
+    let consumed = channel.basic_consume(name.into(), tag.into(), BasicConsumeOptions::default(), FieldTable::default());
     link.answer(&format!("consuming the queue `{name}`"), consumed).await
 }
 
 impl Reader {
-    /// The next letters; none when the queue has no more.
-    async fn next(&mut self, link: &Link, name: &str, max: usize) -> Result<Vec<Delivery>, StageError> {
+    /// Starts to read a queue that exists.
+    pub(super) async fn open(link: &Link, name: &str) -> Result<Self, StageError> {
+        let channel = link.channel().await?;
+        let consumer = consume(link, &channel, name, 0).await?;
+        Ok(Self { channel, consumer, held: 0, turn: 0 })
+    }
+
+    /// Waits until the broker has seen what was acknowledged or given back: that has no answer, but whatever is answered after it says so.
+    pub(super) async fn sync(&self, link: &Link, doing: &str) -> Result<(), StageError> {
+        link.answer(doing, self.channel.basic_qos(PREFETCH, BasicQosOptions { global: false })).await
+    }
+
+    /// The next letters, which then count as held; none when the queue has no more.
+    pub(super) async fn next(&mut self, link: &Link, name: &str, max: usize) -> Result<Vec<Delivery>, StageError> {
         if self.held >= usize::from(PREFETCH) {
             // This consumer gets no more before something is removed: one beside it does.
             let cancelled = self.channel.basic_cancel(self.consumer.tag(), Default::default());
             link.answer("cancelling the consumer", cancelled).await?;
-            self.consumer = consume(link, &self.channel, name).await?;
+            self.turn += 1;
+            self.consumer = consume(link, &self.channel, name, self.turn).await?;
             self.held = 0;
         }
         let mut batch = match self.first(link, name).await? {
@@ -80,6 +96,7 @@ impl Reader {
                 Err(_) => break,
             }
         }
+        self.held += batch.len();
         Ok(batch)
     }
 
@@ -109,21 +126,19 @@ impl Taking for Shelf {
         }
         let Some(reader) = &mut self.reader else { return Ok(Vec::new()) };
         let batch = reader.next(&self.link, &self.name, max.max(1)).await?;
-        reader.held += batch.len();
         let (messages, ackers): (Vec<_>, Vec<_>) = batch.into_iter().map(|delivery| letter::open(&self.queue, delivery)).unzip();
-        reader.last = ackers.into_iter().next_back().or_else(|| reader.last.take());
+        self.last = ackers.into_iter().next_back().or_else(|| self.last.take());
         Ok(messages)
     }
 
     async fn remove(&mut self) -> Result<(), StageError> {
         let Some(reader) = &mut self.reader else { return Ok(()) };
-        let Some(acker) = reader.last.take() else { return Ok(()) };
+        let Some(acker) = self.last.take() else { return Ok(()) };
         let doing = "removing letters";
         if !self.link.answer(doing, acker.ack(BasicAckOptions { multiple: true })).await? {
             return Err(fault::new("connection_lost", format!("{doing}: the channel is closed")));
         }
         reader.held = 0;
-        // An acknowledgement has no answer. Whatever is answered after it says that the broker has seen it.
-        self.link.answer(doing, reader.channel.basic_qos(PREFETCH, BasicQosOptions { global: false })).await
+        reader.sync(&self.link, doing).await
     }
 }
