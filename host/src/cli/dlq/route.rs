@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::letter::DeadLetter;
 use crate::cli::Failure;
-use crate::config::{OnFailure, Plan, SinkPlan};
+use crate::config::{Plan, SinkPlan};
 use crate::source::{Destination, SideQueue, header};
 
 /// A way back into the pipeline.
@@ -107,19 +107,13 @@ impl<'a> Router<'a> {
     }
 }
 
-/// To one sink, if anybody empties its parking queue.
+/// To one sink: its lane empties its parking queue, whatever its `on_failure` is.
 fn lane(plan: &Plan, name: &str) -> Result<Route, NoRoute> {
-    let Some(sink) = plan.sinks.iter().find(|sink| *sink.name == *name) else {
+    let sink = plan.sinks.iter().find(|sink| *sink.name == *name);
+    sink.map(|sink| Route::Lane(Arc::clone(&sink.name))).ok_or_else(|| {
         let sinks = names(plan.sinks.iter().map(|sink| &sink.name));
-        return Err(NoRoute(format!("there is no sink `{name}`; there are {sinks}")));
-    };
-    match sink.on_failure {
-        OnFailure::Park(_) => Ok(Route::Lane(Arc::clone(&sink.name))),
-        OnFailure::Block | OnFailure::Discard => Err(NoRoute(format!(
-            "sinks.{name} has no parking queue that anybody empties, because its `on_failure` is not \"park\"; set that, or send the \
-             letters to every sink with --all-lanes"
-        ))),
-    }
+        NoRoute(format!("there is no sink `{name}`; there are {sinks}"))
+    })
 }
 
 /// From a step on: by the queue that leads to it.
@@ -196,6 +190,7 @@ mod tests {
     #[test]
     fn what_was_refused_in_a_lane_goes_to_that_sink_alone() {
         assert_eq!(by_letter(&[(header::STAGE, "sinks.history")]), Ok(history()));
+        assert_eq!(by_letter(&[(header::STAGE, "sinks.block")]), Ok(Route::Lane("block".into())));
         assert_eq!(by_letter(&[(header::STAGE, "steps.shape")]), Ok(history()));
         // The lane counts, and not the step: a parked message goes through the steps before the fan-out again.
         let parked = [(header::STAGE, "steps.check"), (header::LANE, "history"), (header::LETTER, "00")];
@@ -209,7 +204,6 @@ mod tests {
             vec![],
             vec![(header::STAGE, "steps.both")],
             vec![(header::STAGE, "steps.gone")],
-            vec![(header::STAGE, "sinks.block")],
             vec![(header::LANE, "gone"), (header::LETTER, "00")],
         ] {
             assert!(by_letter(&headers).is_err(), "{headers:?}");
@@ -230,6 +224,5 @@ mod tests {
         assert!(said(Choice::From("gone".to_owned())).contains("there are both, check, shape"));
         assert!(said(Choice::From("both".to_owned())).contains("history, other"));
         assert!(said(Choice::Lane("gone".to_owned())).contains("block, history, other"));
-        assert!(said(Choice::Lane("block".to_owned())).contains("--all-lanes"));
     }
 }
