@@ -39,6 +39,9 @@ pub struct Intake {
     pub telemetry: Telemetry,
     /// How it takes, which may change while it does.
     pub pace: watch::Receiver<Pace>,
+    /// Told when the source is left for another one, which starts once this one has ended. A source that keeps messages itself takes no new
+    /// ones from then on, hands on what it has within `drain_timeout`, and ends.
+    pub leaving: Stop,
 }
 
 /// How a source takes.

@@ -49,7 +49,7 @@ pub(crate) struct Rig {
     pub(crate) key: Key,
     pub(crate) pool: PgPool,
     pub(crate) folder: TempDir,
-    _database: Database,
+    pub(crate) database: Database,
     host: Option<Host>,
 }
 
@@ -66,7 +66,7 @@ impl Rig {
             Ends { amqp_url: &amqp_url(), queue: &queue.name, redis_url: &redis_url(), key: &key.name, database_url: &database };
         let pipeline = Pipeline::shipped(ends, &plugins(), &cache()).unwrap();
         let pool = database.pool().await;
-        Self { pipeline, queue, key, pool, folder: TempDir::new().unwrap(), _database: database, host: None }
+        Self { pipeline, queue, key, pool, folder: TempDir::new().unwrap(), database, host: None }
     }
 
     /// Starts the host and waits until it is ready.
@@ -157,6 +157,13 @@ impl Rig {
 /// Runs a command of the host to its end.
 pub(crate) fn command(folder: &Path, arguments: &[&str], input: &[u8]) -> Output {
     run(&program(), folder, arguments, &[], input).unwrap()
+}
+
+/// The exit code of a command with `--json`, and what it printed.
+pub(crate) fn answer(output: &Output) -> (i32, Value) {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let answer = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code().unwrap(), answer)
 }
 
 /// A number of a lane in a ledger.

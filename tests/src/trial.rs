@@ -12,7 +12,7 @@ use tidegate_harness::pipeline::Pipeline;
 use tokio::runtime;
 
 use crate::broker::{Queue, eventually, pause};
-use crate::host::{PATIENCE, Rig, command, plugins};
+use crate::host::{PATIENCE, Rig, answer, command, plugins};
 use crate::store::row_count;
 
 /// Taken up soon, and watched by nobody afterwards.
@@ -94,11 +94,7 @@ impl Trial {
     pub(crate) fn ask(&self, arguments: &[&str]) -> (i32, Value) {
         // The file may name another address by now.
         let host = format!("127.0.0.1:{}", self.rig.pipeline.admin_port);
-        let output = command(self.rig.folder.path(), &[arguments, &["--json", "--host", &host]].concat(), b"");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let answer =
-            serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{}", String::from_utf8_lossy(&output.stderr)));
-        (output.status.code().unwrap(), answer)
+        answer(&command(self.rig.folder.path(), &[arguments, &["--json", "--host", &host]].concat(), b""))
     }
 
     /// `tidegate reload`: the event.

@@ -62,6 +62,11 @@ pub(super) enum BuildProblem {
         "`format = \"original\"` is AES-256-CBC without authentication: it takes the plugin aes-256-cbc with `settings = {{ authenticate = false }}`, and a key with an `iv`"
     )]
     NotOriginal,
+    /// A cipher without authentication under another format than the original's.
+    #[error(
+        "the cipher does not authenticate, which only `format = \"original\"` may do: write that, or take `authenticate = false` away"
+    )]
+    NotAuthenticated,
 }
 
 impl BuildProblem {
@@ -70,7 +75,7 @@ impl BuildProblem {
         match self {
             Self::Plugin(error) => gate_of(error),
             Self::Digest { .. } | Self::NotTold | Self::NoCipher(_) => Gate::Link,
-            Self::Setting { .. } | Self::Keys(_) | Self::NotOriginal => Gate::Settings,
+            Self::Setting { .. } | Self::Keys(_) | Self::NotOriginal | Self::NotAuthenticated => Gate::Settings,
         }
     }
 }
@@ -234,8 +239,10 @@ impl Builder<'_> {
         ring.check_length(cipher.parameters().key_bytes).map_err(BuildProblem::Keys)?;
         // The one cipher whose items carry no tag, and the one form that has no room for one: neither goes with anything else.
         let bare = cipher.parameters().cipher == ORIGINAL_CIPHER;
-        if bare != (seal.format == SealFormat::Original) || (bare && ring.active().iv.is_none()) {
-            return Err(BuildProblem::NotOriginal);
+        match seal.format {
+            SealFormat::Tg1 if bare => return Err(BuildProblem::NotAuthenticated),
+            SealFormat::Original if !bare || ring.active().iv.is_none() => return Err(BuildProblem::NotOriginal),
+            SealFormat::Tg1 | SealFormat::Original => {}
         }
         if !bare {
             self.ciphers.insert(cipher.parameters().cipher.clone(), cipher.clone());

@@ -111,7 +111,9 @@ impl Lane {
     /// Runs by what holds now. A sink whose settings differ is closed and opened anew, between two writes.
     async fn adopt(&mut self) {
         let LaneSettings { sink, number } = self.settings.borrow_and_update().clone();
-        self.parking.follow();
+        if self.parking.follow() && !self.look_for_parked().await {
+            return;
+        }
         if number == self.opened.borrow().number {
             return;
         }

@@ -72,12 +72,15 @@ impl Parking {
         }
     }
 
-    /// Looks at another mailbox where the source has got another one: until it has looked, it takes it that something is parked there.
-    pub(super) fn follow(&mut self) {
+    /// Turns to another mailbox where the source has got another one, and says so: it must be looked into then.
+    #[must_use]
+    pub(super) fn follow(&mut self) -> bool {
         let number = self.office.postbox.number();
-        if std::mem::replace(&mut self.postbox_number, number) != number {
-            self.state = State::parked();
+        let is_other = std::mem::replace(&mut self.postbox_number, number) != number;
+        if is_other {
+            self.state = State::empty();
         }
+        is_other
     }
 
     /// Whether older messages are parked.

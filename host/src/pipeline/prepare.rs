@@ -143,7 +143,9 @@ fn point_at(error: &BuildError, plan: &Plan) -> Problem {
             let key = pointer.replace('/', ".");
             Problem::new(Code::BadSetting, format!("the plugin refuses its setting: {message}")).path(format!("settings{key}"))
         }
-        BuildProblem::NotTold | BuildProblem::NoCipher(_) | BuildProblem::NotOriginal => Problem::new(Code::WrongKind, message),
+        BuildProblem::NotTold | BuildProblem::NoCipher(_) | BuildProblem::NotOriginal | BuildProblem::NotAuthenticated => {
+            Problem::new(Code::WrongKind, message)
+        }
         BuildProblem::Keys(_) => Problem::new(Code::BadValue, message),
     };
     let Some(step) = error.step.as_ref().and_then(|step| plan.steps.get(step)) else { return problem };

@@ -22,6 +22,7 @@ use super::{Ended, Pipeline};
 use crate::config::{Loaded, Plan, SinkPlan};
 use crate::delivery::Delivery;
 use crate::lifecycle::{Stop, Tasks};
+use crate::source::journal::Journal;
 use crate::source::{Intake, Pace};
 use crate::telemetry::Health;
 
@@ -102,6 +103,10 @@ struct Retired {
 /// The source that runs, and the one that comes after it.
 struct Intaking {
     stage: &'static str,
+    /// The journal of the one that runs.
+    journal: Option<Journal>,
+    /// Tells it that it is left for another one.
+    leaving: Stop,
     /// Sources that were stopped to make way for others, and whose tasks have not ended yet.
     making_way: usize,
     stop: Stop,
@@ -143,7 +148,15 @@ impl Works {
             batches,
             lanes: Vec::new(),
             retired: Vec::new(),
-            source: Intaking { stage: "", making_way: 0, stop: Stop::new(), left, next: None },
+            source: Intaking {
+                stage: "",
+                journal: None,
+                leaving: Stop::new(),
+                making_way: 0,
+                stop: Stop::new(),
+                left,
+                next: None,
+            },
             tasks,
         };
         let lanes = plan.sinks.iter().map(|sink| works.start_lane(sink)).collect();
@@ -165,11 +178,13 @@ impl Works {
     }
 
     fn start_source(&mut self, stage: SourceStage, name: &'static str) {
+        let leaving = Stop::new();
         let intake = Intake {
             batches: self.batches.clone(),
             ledger: Arc::clone(&self.pipeline.ledger),
             telemetry: self.pipeline.telemetry.clone(),
             pace: self.pace.subscribe(),
+            leaving: leaving.clone(),
         };
         let (tell, left) = oneshot::channel();
         let stop = self.intake_stop.child_token();
@@ -180,7 +195,8 @@ impl Works {
                 warn!(left, "the source ended after its pipeline");
             }
         });
-        self.source = Intaking { stage: name, making_way: self.source.making_way, stop, left, next: None };
+        self.source =
+            Intaking { stage: name, journal: stage.journal, leaving, making_way: self.source.making_way, stop, left, next: None };
     }
 
     fn start_lane(&mut self, sink: &SinkPlan) -> Doorway {
@@ -356,16 +372,25 @@ impl Works {
     /// The present source drains and ends; the next one starts then.
     fn replace_source(&mut self, stage: SourceStage, plan: &Plan) -> Underway {
         let (tell, told) = oneshot::channel();
-        let next = Next { stage, name: stages::source_name(&plan.source), since: Instant::now(), tell };
-        self.source.next = Some(next);
+        let journal = self.source.journal.as_ref();
+        let is_left = journal.is_some_and(|journal| !stage.journal.as_ref().is_some_and(|next| next.is_same_as(journal)));
+        // What lies in a journal that nobody reads from then on is handed on first.
+        if is_left {
+            self.source.leaving.cancel()
+        } else {
+            self.source.stop.cancel()
+        }
+        self.source.next = Some(Next { stage, name: stages::source_name(&plan.source), since: Instant::now(), tell });
         self.source.making_way += 1;
-        self.source.stop.cancel();
         Underway::Told(told)
     }
 
     /// The source before has ended; the next one starts.
     fn follow(&mut self, next: Next, left: u64) {
         let Next { stage, name, since, tell } = next;
+        if left > 0 {
+            warn!(source = self.source.stage, left, "the source was left with messages that did not settle in time");
+        }
         if self.source.stage != name {
             self.pipeline.telemetry.forget_stage(self.source.stage);
         }

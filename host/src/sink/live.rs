@@ -24,7 +24,7 @@ use super::{Sink, StageError, Written};
 use crate::lifecycle::{Stop, Tasks};
 use crate::listener::{self, Door};
 use crate::message::Message;
-use crate::telemetry::{Health, Telemetry};
+use crate::telemetry::{Counter, Health, Telemetry};
 
 /// Longest wait of a write for the listener's first attempt.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
@@ -92,10 +92,13 @@ impl LiveSink {
         let mut tasks = Tasks::default();
         tasks.spawn("live view", async move {
             let tell = |now: Door| {
-                if let Door::Shut(reason) = &now {
-                    telemetry.set_health(&stage, Health::Down(reason.clone()));
-                } else {
-                    telemetry.set_health(&stage, Health::Up);
+                match &now {
+                    Door::Open(_) => {
+                        telemetry.count(Counter::StageConnects, &[("stage", &stage)], 1);
+                        telemetry.set_health(&stage, Health::Up);
+                    }
+                    Door::Shut(reason) => drop(telemetry.set_health(&stage, Health::Down(reason.clone()))),
+                    Door::Starting => {}
                 }
                 door.send_replace(now);
             };

@@ -94,6 +94,15 @@ impl HttpSource {
         });
         tasks
     }
+
+    /// Ends the listener, once what it has taken is answered.
+    async fn close(&self, doors: &Stop, listener: &mut Tasks) {
+        doors.cancel();
+        if tokio::time::timeout(LAST_ANSWERS, listener.join()).await.is_err() {
+            warn!(stage = self.stage, "some requests were not answered to the end");
+            listener.abort();
+        }
+    }
 }
 
 #[async_trait]
@@ -101,16 +110,23 @@ impl Source for HttpSource {
     async fn run(self: Box<Self>, intake: Intake, stop: Stop) -> u64 {
         let condition = Arc::new(Condition::new(&self.stage, intake.telemetry.clone()));
         // The listener also ends when the pipeline does: nothing is taken that nobody carries.
-        let stop = stop.child_token();
-        let mut listener = self.listen(&condition, &intake, &stop);
-        let feed = Feed::new(&self.settings, self.journal.clone(), &self.stage, condition, intake);
-        let left = feed.run(&stop).await;
-        stop.cancel();
-        if tokio::time::timeout(LAST_ANSWERS, listener.join()).await.is_err() {
-            warn!(stage = self.stage, "some requests were not answered to the end");
-            listener.abort();
+        let doors = stop.child_token();
+        let mut listener = self.listen(&condition, &intake, &doors);
+        let leaving = intake.leaving.clone();
+        let mut feed = Feed::new(&self.settings, self.journal.clone(), &self.stage, condition, intake);
+        tokio::select! {
+            biased;
+            () = feed.feed(&stop) => {}
+            () = leaving.cancelled() => {
+                // No more is posted: what the journal has now is all that it will get.
+                self.close(&doors, &mut listener).await;
+                feed.empty(&stop).await;
+            }
         }
-        info!(stage = self.stage, unsettled = left, waiting = self.journal.waiting(), "stopped; what waits stays in the journal");
-        left
+        let unsettled = feed.drain().await;
+        self.close(&doors, &mut listener).await;
+        let waiting = self.journal.waiting();
+        info!(stage = self.stage, unsettled, waiting, "stopped; what waits stays in the journal");
+        if leaving.is_cancelled() { waiting } else { unsettled }
     }
 }

@@ -259,6 +259,12 @@ impl Journal {
         self.inner.reader.queues().await
     }
 
+    /// Whether both are the very same open journal.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// How many messages wait in the source's own queue, removed ones not counted.
     #[must_use]
     pub fn waiting(&self) -> u64 {

@@ -19,7 +19,7 @@ use crate::host::{PATIENCE, cache, command, lane, plugins, program};
 /// A host of this profile in a folder of its own.
 pub(super) struct Embedded {
     pub(super) host: Host,
-    ports: Ports,
+    pub(super) ports: Ports,
     pub(super) folder: TempDir,
 }
 
@@ -85,7 +85,7 @@ impl Embedded {
         rows.iter().zip(contents).map(|(row, content)| (row.get("id"), row.get("source_message_id"), content)).collect()
     }
 
-    async fn row_count(&self) -> i64 {
+    pub(super) async fn row_count(&self) -> i64 {
         let file = self.folder.path().join("data/messages.db");
         let mut database =
             SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file).read_only(true)).await.unwrap();
@@ -98,7 +98,7 @@ fn body(number: usize) -> String {
 }
 
 /// A line of a batch; the id stands in the body, where the shipped pipeline looks for it.
-fn line(number: usize) -> String {
+pub(super) fn line(number: usize) -> String {
     let information = format!(r#"{{"message_id":"id-{number}"}}"#);
     format!(
         r#"{{"id":"user_{number}","sub_id":"s","publisher_information":{information},"message":{{"content":"message {number}"}}}}"#

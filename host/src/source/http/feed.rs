@@ -106,22 +106,36 @@ impl Feed {
         }
     }
 
-    /// Feeds until the stop, then waits for what is settled in time. Says how many messages it took and could not acknowledge.
-    pub(super) async fn run(mut self, stop: &Stop) -> u64 {
+    /// Feeds until the stop. Dropping the future loses nothing.
+    pub(super) async fn feed(&mut self, stop: &Stop) {
         loop {
             self.acknowledge();
             match self.next(stop).await {
-                Event::Stop | Event::PipelineGone => break,
+                Event::Stop | Event::PipelineGone => return,
                 Event::Room => self.hand_on(stop).await,
                 event => self.note(event),
             }
         }
-        self.batches = None;
-        self.drain().await
     }
 
-    /// Acknowledges what settles before the time is up.
-    async fn drain(mut self) -> u64 {
+    /// Feeds until the journal has nothing more, as far as the time allows.
+    pub(super) async fn empty(&mut self, stop: &Stop) {
+        let deadline = Instant::now() + self.pace.borrow().drain_timeout;
+        // What came last may not have been looked at.
+        self.drained = false;
+        while !(self.drained && self.taken.is_empty()) {
+            self.acknowledge();
+            match timeout_at(deadline, self.next(stop)).await {
+                Err(_) | Ok(Event::Stop | Event::PipelineGone) => return,
+                Ok(Event::Room) => self.hand_on(stop).await,
+                Ok(event) => self.note(event),
+            }
+        }
+    }
+
+    /// Takes no more, and acknowledges what settles before the time is up. Says how many messages it took and could not acknowledge.
+    pub(super) async fn drain(mut self) -> u64 {
+        self.batches = None;
         let deadline = Instant::now() + self.pace.borrow().drain_timeout;
         let never = Stop::new();
         loop {

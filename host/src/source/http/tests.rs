@@ -24,6 +24,7 @@ struct Running {
     ledger: Arc<Ledger>,
     telemetry: Telemetry,
     stop: Stop,
+    leaving: Stop,
     tasks: Tasks,
     left: watch::Receiver<Option<u64>>,
 }
@@ -47,13 +48,15 @@ async fn start_in(folder: TempDir, settings: Settings, linger: Duration) -> Runn
     let journal = Journal::open(folder.path(), "q").await.unwrap();
     let source = HttpSource::new(settings, journal.clone(), "source.http");
     let (sender, batches) = mpsc::channel(4);
-    let (ledger, telemetry, stop) = (Arc::new(Ledger::default()), Telemetry::default(), Stop::new());
+    let (ledger, telemetry) = (Arc::new(Ledger::default()), Telemetry::default());
+    let (stop, leaving) = (Stop::new(), Stop::new());
     ledger.open_lane("a");
     let intake = Intake {
         batches: sender,
         ledger: Arc::clone(&ledger),
         telemetry: telemetry.clone(),
         pace: watch::channel(Pace { max_messages: 8, linger, drain_timeout: Duration::from_secs(5) }).1,
+        leaving: leaving.clone(),
     };
     let mut door = source.door();
     let (tell_left, left) = watch::channel(None);
@@ -64,7 +67,7 @@ async fn start_in(folder: TempDir, settings: Settings, linger: Duration) -> Runn
     });
     let open = timeout(DEADLINE, door.wait_for(|door| matches!(door, Door::Open(_)))).await.unwrap().unwrap().clone();
     let Door::Open(address) = open else { panic!("{open:?}") };
-    Running { folder, address, journal, batches, ledger, telemetry, stop, tasks, left }
+    Running { folder, address, journal, batches, ledger, telemetry, stop, leaving, tasks, left }
 }
 
 impl Running {
@@ -284,6 +287,35 @@ async fn a_stop_leaves_what_is_not_settled_in_the_journal_for_the_next_start() {
     settle(taken, Outcome::Delivered);
     again.until_waiting(0).await;
     again.stop().await;
+}
+
+#[tokio::test]
+async fn a_source_that_is_left_takes_no_more_and_hands_on_all_that_its_journal_has() {
+    let mut running = start().await;
+    running.post("/messages/batch", &[], &(0..40).map(|number| number.to_string()).collect::<Vec<_>>().join("\n")).await;
+    let first = running.take(1).await;
+    running.leaving.cancel();
+    let mut taken = bodies(&first);
+    settle(first, Outcome::Delivered);
+    while let Some(batch) = timeout(DEADLINE, running.batches.recv()).await.expect("a batch, or the end, in time") {
+        taken.extend(bodies(&batch));
+        settle(batch, Outcome::Delivered);
+    }
+    assert_eq!(taken, (0..40).map(|number| number.to_string()).collect::<Vec<_>>());
+    let refused = tokio::net::TcpStream::connect(running.address).await;
+    assert!(refused.is_err(), "it still listens");
+    assert_eq!((running.journal.waiting(), running.stop().await.1), (0, 0));
+}
+
+#[tokio::test]
+async fn what_a_source_that_is_left_cannot_hand_on_in_time_is_told() {
+    let mut running = start().await;
+    running.post("/messages/batch", &[], "0\n1\n2").await;
+    let taken = running.take(3).await;
+    running.leaving.cancel();
+    drop(taken);
+    running.stop.cancel();
+    assert_eq!(running.stop().await.1, 3);
 }
 
 #[tokio::test]

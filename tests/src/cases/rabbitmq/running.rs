@@ -52,7 +52,13 @@ impl Running {
         let (batches, receiver) = mpsc::channel(1);
         let (ledger, telemetry, stop) = (Arc::new(Ledger::default()), Telemetry::default(), Stop::new());
         ledger.open_lane("history");
-        let intake = Intake { batches, ledger: Arc::clone(&ledger), telemetry: telemetry.clone(), pace: watch::channel(pace).1 };
+        let intake = Intake {
+            batches,
+            ledger: Arc::clone(&ledger),
+            telemetry: telemetry.clone(),
+            pace: watch::channel(pace).1,
+            leaving: Stop::new(),
+        };
         let (report, left) = oneshot::channel();
         let mut tasks = Tasks::default();
         let running = Box::new(Source::new(settings, STAGE)).run(intake, stop.clone());
