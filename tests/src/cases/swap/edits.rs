@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tidegate_harness::host::Host;
-use tidegate_harness::http;
 use toml::Table;
 
 use crate::host::{answer, command};

@@ -26,8 +26,19 @@ pub(super) struct Places {
 
 /// Every edit, one after the other.
 pub(super) fn edits(to: &Places) -> Vec<Edit> {
-    let quoted = |text: &str| format!("{text:?}");
-    let uri = |address: &str, more: &str| format!("\"{address}{}{more}\"", if address.contains('?') { '&' } else { '?' });
+    [source_edits(to), step_edits(to), sink_edits(to), host_edits()].into_iter().flatten().collect()
+}
+
+fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}
+
+/// An address with a further parameter.
+fn uri(address: &str, more: &str) -> String {
+    format!("\"{address}{}{more}\"", if address.contains('?') { '&' } else { '?' })
+}
+
+fn source_edits(to: &Places) -> Vec<Edit> {
     vec![
         edit("pipeline.name", "\"other\"", "restart"),
         edit("pipeline.through", "[\"validate\", \"spare\"]", "step_swap"),
@@ -44,6 +55,11 @@ pub(super) fn edits(to: &Places) -> Vec<Edit> {
         edit("source.rabbitmq.max_backoff", "\"4s\"", "reconnect"),
         // Without TLS there is nothing that it could verify.
         wrong("source.rabbitmq.ca_file", "\"ca.pem\""),
+    ]
+}
+
+fn step_edits(to: &Places) -> Vec<Edit> {
+    vec![
         edit("steps.validate.plugin", "\"another.wasm\"", "step_swap"),
         edit("steps.validate.settings.content_max_bytes", "60000", "step_swap"),
         edit("steps.validate.settings.strict_publisher", "false", "step_swap"),
@@ -61,6 +77,11 @@ pub(super) fn edits(to: &Places) -> Vec<Edit> {
         edit("steps.cover.key_ring", "\"messages\"", "step_swap"),
         edit("steps.cover.expose_key", "true", "step_swap"),
         edit("steps.more", "{ plugin = \"another.wasm\" }", "step_swap"),
+    ]
+}
+
+fn sink_edits(to: &Places) -> Vec<Edit> {
+    vec![
         edit("sinks.broadcast.through", "[\"spare\"]", "step_swap"),
         edit("sinks.broadcast.on_failure", "\"block\"", "live"),
         edit("sinks.broadcast.park_after", "\"3s\"", "live"),
@@ -77,6 +98,11 @@ pub(super) fn edits(to: &Places) -> Vec<Edit> {
         edit("sinks.history.postgres.require_sealed", "[]", "reconnect"),
         edit("sinks.history.postgres.timeout", "\"9s\"", "reconnect"),
         edit("sinks.history.postgres.columns.sub_id", "\"/id\"", "reconnect"),
+    ]
+}
+
+fn host_edits() -> Vec<Edit> {
+    vec![
         edit("key_rings.messages.file", "\"copy.toml\"", "step_swap"),
         edit("key_rings.messages.create", "false", "step_swap"),
         edit("key_rings.other.active", "\"k2\"", "step_swap"),
