@@ -5,7 +5,7 @@ use std::process::Command;
 use tidegate_harness::Result;
 use tidegate_harness::programs::{on_path, say};
 
-use crate::{refuse, testing, workspace};
+use crate::{chaos, refuse, testing, workspace};
 
 /// Runs every check.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -13,6 +13,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     workspace::cargo(&["fmt", "--all", "--check"])?;
     workspace::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     testing::run(&[])?;
+    chaos::run(&["--seed", "1", "--faults", "12"].map(str::to_owned))?;
     let skipped: Vec<&str> = [optional("cargo-deny", &["check"])?, optional("typos", &[])?].into_iter().flatten().collect();
     if skipped.is_empty() {
         say("\nall checks passed");

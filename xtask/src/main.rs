@@ -1,6 +1,7 @@
 //! `cargo xtask`: what a person who works on Tidegate runs.
 
 mod bench;
+mod chaos;
 mod ci;
 mod demo;
 mod interrupt;
@@ -23,6 +24,8 @@ usage: cargo xtask <command>
   ci                 formatting, lints, tests, dependency and spelling checks
   bench [swap] [--messages N] [--rounds N]
                      the host against a hand-written native pipeline, side by side
+  chaos [--seed N] [--minutes M | --faults N] [--queue classic|quorum] [--rate N] [--json]
+                     servers, wires and the host fail by a seeded script; then what arrived is counted
   plugins            builds the WebAssembly components into target/plugins
   servers            starts RabbitMQ, Redis and PostgreSQL, says where they are, and ends them on Ctrl-C
 
@@ -47,6 +50,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "test" => testing::run(rest),
         "ci" => ci::run(rest),
         "bench" => bench::run(rest),
+        "chaos" => chaos::run(rest),
         "plugins" => workspace::build_plugins().map(|folder| say(&format!("the components are in {}", folder.display()))),
         "servers" => up::run(rest),
         "help" | "--help" | "-h" => {

@@ -77,6 +77,14 @@ impl Host {
         self.service.start()
     }
 
+    /// Starts it again after it has ended, with the same arguments, without waiting.
+    ///
+    /// # Errors
+    /// Fails when the program cannot be started.
+    pub fn launch_again(&mut self) -> Result<()> {
+        self.service.launch()
+    }
+
     /// Waits until it says that it is ready.
     ///
     /// # Errors

@@ -17,6 +17,9 @@ pub mod scratch;
 /// A process that can be stopped, killed and paused.
 pub mod service;
 
+/// A wire to a server that can be cut, fall silent, or become slow.
+pub mod wire;
+
 /// Finding the servers' programs, and installing them where that is possible.
 pub mod programs;
 

@@ -1,0 +1,147 @@
+//! Publishes numbered messages in order, each with an id of its own, and again from the first on that the broker has not confirmed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use tidegate_harness::deadline::Deadline;
+use tidegate_harness::failure::While;
+use tidegate_harness::{Failure, Result};
+use tokio::time::{sleep, timeout};
+
+/// Messages that are published, and confirmed, together.
+const WINDOW: u64 = 20;
+/// One message of so many is refused by the validator.
+const REFUSED: u64 = 97;
+/// Longest wait for a broker that is down or does not answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What the publishers and the counts agree on.
+pub(crate) fn is_refused(number: u64) -> bool {
+    number % REFUSED == REFUSED - 1
+}
+
+/// The body of a message.
+pub(crate) fn body(number: u64) -> String {
+    if is_refused(number) {
+        return format!(r#"{{"id":"user_{number}","message":{{"content":"no session"}}}}"#);
+    }
+    format!(r#"{{"id":"user_{number}","sub_id":"s","message":{{"content":"message {number}"}}}}"#)
+}
+
+/// The number of a body.
+pub(crate) fn number(body: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(body).ok()?;
+    text.split_once("\"user_")?.1.split_once('"')?.0.parse().ok()
+}
+
+/// The publishing thread.
+pub(crate) struct Publisher {
+    stop: Arc<AtomicBool>,
+    confirmed: Arc<AtomicU64>,
+    thread: thread::JoinHandle<Published>,
+}
+
+/// What it has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Published {
+    /// Messages, numbered from 0, that the broker has confirmed.
+    pub(crate) messages: u64,
+    /// Messages that were published again because their confirmation did not come.
+    pub(crate) again: u64,
+}
+
+impl Publisher {
+    /// Starts to publish at a rate, in messages a second.
+    pub(crate) fn start(url: String, queue: String, rate: u64) -> Self {
+        let (stop, confirmed) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&confirmed));
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map_or_else(
+                |_| Published::default(),
+                |runtime| runtime.block_on(publish(&url, &queue, rate, &stopped, &counted)),
+            )
+        });
+        Self { stop, confirmed, thread }
+    }
+
+    /// How many the broker has confirmed so far.
+    pub(crate) fn confirmed(&self) -> u64 {
+        self.confirmed.load(Ordering::Relaxed)
+    }
+
+    /// Ends it.
+    pub(crate) fn stop(self) -> Result<Published> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| Failure::new("the publisher panicked"))
+    }
+}
+
+async fn publish(url: &str, queue: &str, rate: u64, stop: &AtomicBool, confirmed: &AtomicU64) -> Published {
+    let mut published = Published::default();
+    let clock = Deadline::after(Duration::ZERO);
+    let mut line: Option<(Connection, Channel)> = None;
+    while !stop.load(Ordering::Relaxed) {
+        let due = Duration::from_millis(published.messages * 1000 / rate.max(1));
+        // After an outage it makes up for the time.
+        sleep(due.saturating_sub(clock.elapsed()).min(Duration::from_secs(1))).await;
+        let window = published.messages..published.messages + WINDOW;
+        let sent = timeout(PATIENCE, async {
+            if line.is_none() {
+                line = Some(connect(url).await?);
+            }
+            let Some((_, channel)) = &line else { return Ok(()) };
+            send(channel, queue, window).await
+        });
+        if matches!(sent.await, Ok(Ok(()))) {
+            published.messages += WINDOW;
+            confirmed.store(published.messages, Ordering::Relaxed);
+        } else {
+            published.again += WINDOW;
+            line = None;
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+    published
+}
+
+async fn connect(url: &str) -> Result<(Connection, Channel)> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.doing("connecting the publisher")?;
+    let channel = connection.create_channel().await.doing("opening a channel")?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await.doing("asking for confirmations")?;
+    Ok((connection, channel))
+}
+
+async fn send(channel: &Channel, queue: &str, numbers: std::ops::Range<u64>) -> Result<()> {
+    let mut confirmations = Vec::new();
+    for number in numbers {
+        let properties = BasicProperties::default().with_delivery_mode(2).with_message_id(format!("id-{number}").into());
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let sent = channel.basic_publish("".into(), queue.into(), options, body(number).as_bytes(), properties).await;
+        confirmations.push(sent.doing("publishing")?);
+    }
+    for confirmation in confirmations {
+        if !matches!(confirmation.await.doing("waiting for a confirmation")?, Confirmation::Ack(None)) {
+            return Err(Failure::new("the broker did not take a message"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_body_tells_its_number() {
+        for wanted in [0, 5, REFUSED - 1, 12_345] {
+            assert_eq!(number(body(wanted).as_bytes()), Some(wanted));
+        }
+        assert!(is_refused(REFUSED - 1) && !is_refused(REFUSED));
+        assert!(!body(REFUSED - 1).contains("sub_id"));
+    }
+}

@@ -1,0 +1,147 @@
+//! What is done to whom, and when: the same seed gives the same script.
+
+use std::fmt;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+/// A server that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Server {
+    RabbitMq,
+    Redis,
+    Postgres,
+}
+
+impl Server {
+    pub(crate) const ALL: [Self; 3] = [Self::RabbitMq, Self::Redis, Self::Postgres];
+}
+
+/// What can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// SIGKILL, and a start after a while.
+    Kill(Server),
+    /// A clean stop, and a start after a while.
+    Stop(Server),
+    /// SIGSTOP for a while: connections stay open, and nobody answers.
+    Pause(Server),
+    /// Every connection of the host to it ends.
+    Cut(Server),
+    /// The wire between the host and it swallows everything for a while.
+    Silence(Server),
+    /// The wire is slow for a while.
+    Slow(Server),
+    /// SIGKILL of the host, and a start after a while.
+    KillHost,
+    /// SIGTERM of the host, and a start after a while.
+    StopHost,
+    /// Another validator is saved.
+    SwapValidator,
+    /// Another cipher is saved.
+    SwapCipher,
+    /// Another setting is saved.
+    ChangeSetting,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill(server) => write!(f, "kill -9 of {server:?}"),
+            Self::Stop(server) => write!(f, "stop of {server:?}"),
+            Self::Pause(server) => write!(f, "SIGSTOP of {server:?}"),
+            Self::Cut(server) => write!(f, "connections to {server:?} cut"),
+            Self::Silence(server) => write!(f, "wire to {server:?} silent"),
+            Self::Slow(server) => write!(f, "wire to {server:?} slow"),
+            Self::KillHost => f.write_str("kill -9 of the host"),
+            Self::StopHost => f.write_str("stop of the host"),
+            Self::SwapValidator => f.write_str("swap of the validator"),
+            Self::SwapCipher => f.write_str("swap of the cipher"),
+            Self::ChangeSetting => f.write_str("change of a setting"),
+        }
+    }
+}
+
+/// Faults that begin together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Quiet before it.
+    pub(crate) after: Duration,
+    pub(crate) faults: Vec<Fault>,
+    /// How long they last.
+    pub(crate) lasts: Duration,
+}
+
+/// The endless script of a seed.
+pub(crate) struct Script {
+    random: Rng,
+}
+
+impl Script {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { random: Rng::with_seed(seed) }
+    }
+
+    fn fault(&mut self) -> Fault {
+        let server = Server::ALL.get(self.random.usize(..Server::ALL.len())).copied().unwrap_or(Server::RabbitMq);
+        match self.random.u8(..11) {
+            0 => Fault::Kill(server),
+            1 => Fault::Stop(server),
+            2 => Fault::Pause(server),
+            3 => Fault::Cut(server),
+            4 => Fault::Silence(server),
+            5 => Fault::Slow(server),
+            6 | 7 => Fault::KillHost,
+            8 => Fault::StopHost,
+            9 if self.random.bool() => Fault::SwapValidator,
+            9 => Fault::SwapCipher,
+            _ => Fault::ChangeSetting,
+        }
+    }
+
+    fn between(&mut self, least: u64, most: u64) -> Duration {
+        Duration::from_millis(self.random.u64(least..=most))
+    }
+}
+
+impl Iterator for Script {
+    type Item = Step;
+
+    /// Every fifth step or so has two faults at once, of two kinds.
+    fn next(&mut self) -> Option<Step> {
+        let mut faults = vec![self.fault()];
+        if self.random.u8(..5) == 0 {
+            let more = self.fault();
+            if !faults.iter().any(|fault| excludes(*fault, more)) {
+                faults.push(more);
+            }
+        }
+        Some(Step { after: self.between(500, 3000), faults, lasts: self.between(500, 6000) })
+    }
+}
+
+/// Whether both are one, or do something to the same process, which can only be dead once.
+fn excludes(one: Fault, other: Fault) -> bool {
+    let process = |fault: Fault| match fault {
+        Fault::Kill(server) | Fault::Stop(server) | Fault::Pause(server) => Some(Some(server)),
+        Fault::KillHost | Fault::StopHost => Some(None),
+        _ => None,
+    };
+    one == other || (process(one).is_some() && process(one) == process(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_script_and_every_fault_comes_up() {
+        let steps = |seed| Script::new(seed).take(600).collect::<Vec<_>>();
+        assert_eq!(steps(7), steps(7));
+        assert_ne!(steps(7), steps(8));
+        let seen: BTreeSet<Fault> = steps(7).into_iter().flat_map(|step| step.faults).collect();
+        assert_eq!(seen.len(), 6 * Server::ALL.len() + 5, "{seen:?}");
+    }
+}
