@@ -28,6 +28,12 @@ pub struct StageError {
     pub needs_operator: bool,
 }
 
+/// A batch takes no more messages once it has as many bytes.
+const BATCH_BYTES: usize = 32 << 20;
+
+/// Code of a side queue that somebody else is emptying: what lies there is not to be had now.
+pub const BUSY: &str = "busy";
+
 /// What a source hands its batches to.
 #[derive(Debug)]
 pub struct Intake {

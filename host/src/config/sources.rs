@@ -47,6 +47,7 @@ fn rabbitmq(kind: &Reader<'_>) -> rabbitmq::Settings {
         ca_file: kind.existing_file("ca_file"),
         queue: kind.text("queue", QUEUE, MAX_QUEUE_BYTES),
         prefetch: prefetch(kind),
+        max_in_flight_bytes: max_in_flight_bytes(kind),
         heartbeat: kind.duration("heartbeat", Duration::from_secs(10), Duration::from_secs(1)..=Duration::from_secs(600)),
         timeout: kind.duration("timeout", Duration::from_secs(10), TIMEOUT),
         max_backoff: kind.duration("max_backoff", Duration::from_secs(5), Duration::from_millis(100)..=Duration::from_secs(600)),
@@ -57,6 +58,10 @@ fn prefetch(kind: &Reader<'_>) -> u16 {
     u16::try_from(kind.count("prefetch", 2048, 1..=u64::from(u16::MAX))).unwrap_or(u16::MAX)
 }
 
+fn max_in_flight_bytes(kind: &Reader<'_>) -> usize {
+    usize::try_from(kind.size("max_in_flight_bytes", 256 << 20, 1..=1 << 40)).unwrap_or(usize::MAX)
+}
+
 fn http(kind: &Reader<'_>) -> http::Settings {
     let max_body = kind.size("max_body_bytes", 16 << 20, 1..=1 << 30);
     http::Settings {
@@ -64,6 +69,7 @@ fn http(kind: &Reader<'_>) -> http::Settings {
         journal: kind.file("journal", "data"),
         queue: kind.text("queue", QUEUE, MAX_QUEUE_BYTES),
         prefetch: prefetch(kind),
+        max_in_flight_bytes: max_in_flight_bytes(kind),
         max_body_bytes: usize::try_from(max_body).unwrap_or(usize::MAX),
         max_waiting: kind.count("max_waiting", 1_000_000, 1..=1_000_000_000_000),
     }

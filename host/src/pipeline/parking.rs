@@ -20,7 +20,7 @@ use crate::ledger::Outcome;
 use crate::lifecycle::Stop;
 use crate::message::Message;
 use crate::sink::{Sink, StageError};
-use crate::source::{Letter, Refusal, SideQueue, Taking, header};
+use crate::source::{BUSY, Letter, Refusal, SideQueue, Taking, header};
 
 /// How often a lane looks for what a person has put on its parking queue.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -125,7 +125,13 @@ impl Parking {
     pub(super) async fn look(&mut self) -> Result<(), StageError> {
         let mut taking = self.office.postbox.mailbox().open(&self.queue).await?;
         // What is looked at and not removed stays on the queue.
-        if !taking.next(1).await?.is_empty() {
+        let found = match taking.next(1).await {
+            Ok(found) => !found.is_empty(),
+            // Another replica empties it, or a connection that is lost and not yet given up: what comes is parked behind that.
+            Err(failure) if failure.code == BUSY => true,
+            Err(failure) => return Err(failure),
+        };
+        if found {
             info!(sink = %self.sink, "messages are parked from before; they are stored first");
             self.state = State::parked();
         }

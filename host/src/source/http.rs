@@ -43,6 +43,8 @@ pub struct Settings {
     pub queue: String,
     /// Most messages that are taken and not acknowledged yet. Default: 2048.
     pub prefetch: u16,
+    /// Most bytes of bodies that are taken and not acknowledged yet; one message at least. Default: 256 MiB.
+    pub max_in_flight_bytes: usize,
     /// Longest body of one message, in bytes. Default: 16 MiB.
     pub max_body_bytes: usize,
     /// Most messages that wait in the journal; above it a POST is answered 503. Default: 1000000.

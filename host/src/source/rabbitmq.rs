@@ -1,10 +1,12 @@
 //! RabbitMQ as a source, by AMQP 0-9-1, with its side queues.
 
 mod address;
+mod allowance;
 mod consume;
 mod declare;
 mod envelope;
 mod fault;
+mod inflow;
 mod letter;
 mod link;
 mod mailbox;
@@ -33,6 +35,9 @@ pub struct Settings {
     pub queue: String,
     /// Most messages that are taken and not acknowledged yet, 1 to 65535. Default: 2048.
     pub prefetch: u16,
+    /// Most bytes of bodies that are taken and not acknowledged yet: with large messages fewer are taken than `prefetch` allows, one at least.
+    /// Default: 256 MiB.
+    pub max_in_flight_bytes: usize,
     /// AMQP heartbeat, in whole seconds; a connection that is silent for twice as long is given up. Default: 10s.
     pub heartbeat: Duration,
     /// Longest wait for a connection, or for an answer of the broker. Default: 10s.
@@ -95,6 +100,7 @@ mod tests {
             ca_file: None,
             queue: "message_broadcast_queue".to_owned(),
             prefetch: 2048,
+            max_in_flight_bytes: 256 << 20,
             heartbeat: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
             max_backoff: Duration::from_secs(5),

@@ -1,5 +1,6 @@
 //! Publishes numbered messages in order, each with an id of its own, and again from the first on that the broker has not confirmed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -46,12 +47,12 @@ pub(crate) struct Publisher {
 }
 
 /// What it has done.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Published {
     /// Messages, numbered from 0, that the broker has confirmed.
     pub(crate) messages: u64,
-    /// Messages that were published again because their confirmation did not come.
-    pub(crate) again: u64,
+    /// Messages that were published again because their confirmation did not come: the broker may have them more than once.
+    pub(crate) again: BTreeSet<u64>,
 }
 
 impl Publisher {
@@ -101,7 +102,7 @@ async fn publish(url: &str, queue: &str, rate: u64, stop: &AtomicBool, confirmed
             published.messages += WINDOW;
             confirmed.store(published.messages, Ordering::Relaxed);
         } else {
-            published.again += WINDOW;
+            published.again.extend(published.messages..published.messages + WINDOW);
             line = None;
             sleep(Duration::from_millis(100)).await;
         }

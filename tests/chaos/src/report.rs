@@ -40,22 +40,32 @@ impl Report {
         counted && in_order && self.rows.doubled.is_empty() && self.sealed == 0 && self.unbalanced == 0
     }
 
-    /// Further copies of the broadcast by the fault that explains them: the first that came at or after the message was published.
-    fn copies_by_fault(&self) -> BTreeMap<String, u64> {
+    /// Further copies of the broadcast by what explains them: the publisher, who did not know that the broker had the message, or else the last
+    /// fault that had begun when the message was published, and the first after it.
+    fn copies_by_cause(&self) -> BTreeMap<String, u64> {
         let mut copies = BTreeMap::new();
         for (number, times) in &self.broadcast.doubled {
-            let cause = self.happened.iter().find(|happened| happened.sent >= *number);
-            let cause = cause.map_or_else(|| "no fault after it".to_owned(), |happened| happened.fault.to_string());
-            *copies.entry(cause).or_default() += times;
+            *copies.entry(self.cause(*number)).or_default() += times;
         }
         copies
     }
 
+    fn cause(&self, number: u64) -> String {
+        if self.published.again.contains(&number) {
+            return "published again, because its confirmation was lost".to_owned();
+        }
+        let next = self.happened.partition_point(|happened| happened.sent < number);
+        let around = self.happened.get(next.saturating_sub(1)..).unwrap_or_default().iter().take(2);
+        around.map(|happened| happened.fault.to_string()).collect::<Vec<_>>().join(", then ")
+    }
+
     pub(crate) fn text(&self) -> String {
-        let (messages, again, faults) = (self.published.messages, self.published.again, self.happened.len());
+        let (messages, again, faults) = (self.published.messages, self.published.again.len(), self.happened.len());
         let mut lines = vec![
             String::new(),
-            format!("{messages} messages published ({again} of them again, for want of a confirmation), {faults} faults"),
+            format!(
+                "{messages} messages published ({again} of them again, because their confirmation was lost), {faults} faults"
+            ),
             format!("all arrived {:.1}s after the last fault", self.recovery.as_secs_f64()),
             String::new(),
             format!("{:<14}{:>9}{:>9}{:>9}{:>14}", "", "missing", "strange", "copies", "out of order"),
@@ -64,7 +74,7 @@ impl Report {
             lines.extend(table_row(name, count));
         }
         lines.push(format!("\nrows that do not open: {}; books that do not balance: {}", self.sealed, self.unbalanced));
-        let copies = self.copies_by_fault().into_iter();
+        let copies = self.copies_by_cause().into_iter();
         lines.extend(copies.map(|(cause, copies)| format!("  {copies} further copies of the broadcast: {cause}")));
         lines.push(if self.is_as_promised() { "as promised" } else { "NOT as promised" }.to_owned());
         lines.join("\n")
@@ -79,7 +89,7 @@ impl Report {
         json!({
             "seed": seed,
             "messages": self.published.messages,
-            "published_again": self.published.again,
+            "published_again": self.published.again.len(),
             "faults": self.happened.len(),
             "recovery_seconds": self.recovery.as_secs_f64(),
             "rows": count(&self.rows),
@@ -87,7 +97,7 @@ impl Report {
             "dead_letters": count(&self.dead),
             "rows_that_do_not_open": self.sealed,
             "unbalanced": self.unbalanced,
-            "copies_by_fault": self.copies_by_fault(),
+            "copies_by_cause": self.copies_by_cause(),
             "as_promised": self.is_as_promised(),
         })
         .to_string()

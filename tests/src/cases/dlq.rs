@@ -51,6 +51,7 @@ fn mailbox(queue: &Queue) -> Mailbox {
         ca_file: None,
         queue: queue.name.clone(),
         prefetch: 100,
+        max_in_flight_bytes: 256 << 20,
         heartbeat: Duration::from_secs(10),
         timeout: Duration::from_secs(10),
         max_backoff: Duration::from_secs(1),

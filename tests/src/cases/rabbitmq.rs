@@ -4,6 +4,7 @@ mod letters;
 mod outages;
 mod proxy;
 mod running;
+mod windows;
 
 use std::time::Duration;
 

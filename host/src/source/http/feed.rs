@@ -16,12 +16,8 @@ use crate::delivery::{Delivery, Mark, Window};
 use crate::ledger::Ledger;
 use crate::lifecycle::Stop;
 use crate::source::journal::{Journal, Stored};
-use crate::source::{Intake, Pace, StageError};
+use crate::source::{BATCH_BYTES, Intake, Pace, StageError};
 
-/// What is taken and not acknowledged holds at most this many bytes, however many messages the prefetch allows.
-const HELD_BYTES: usize = 256 << 20;
-/// Most bytes of one batch; a longer message travels alone.
-const BATCH_BYTES: usize = 32 << 20;
 /// How often an idle feed looks for what another process has put into the journal.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The first pause after a failure; it doubles.
@@ -47,6 +43,7 @@ pub(super) struct Feed {
     /// None after the stop.
     batches: Option<mpsc::Sender<Vec<Delivery>>>,
     prefetch: usize,
+    max_bytes: usize,
     pace: watch::Receiver<Pace>,
     window: Arc<Window>,
     marks: watch::Receiver<Mark>,
@@ -89,6 +86,7 @@ impl Feed {
             ledger: intake.ledger,
             batches: Some(intake.batches),
             prefetch: usize::from(settings.prefetch.max(1)),
+            max_bytes: settings.max_in_flight_bytes,
             pace: intake.pace,
             marks: window.marks(),
             window,
@@ -155,7 +153,7 @@ impl Feed {
     }
 
     async fn next(&mut self, stop: &Stop) -> Event {
-        let has_room = self.taken.len() < self.prefetch && self.taken_bytes < HELD_BYTES;
+        let has_room = self.taken.len() < self.prefetch && self.taken_bytes < self.max_bytes;
         let may_read = has_room && self.pause_until.is_none() && !self.marks.borrow().abandoned;
         let (wants_room, wants_arrival) = (may_read && !self.drained, may_read && self.drained);
         let (removing, pause_until) = (self.removal.is_some(), self.pause_until);
@@ -266,7 +264,7 @@ impl Feed {
     /// What the journal has, up to a batch; waits a little for more where the batch is not full.
     async fn gather(&mut self, stop: &Stop) -> Result<Vec<Stored>, StageError> {
         let most = self.pace.borrow().max_messages.max(1).min(self.prefetch - self.taken.len());
-        let bytes = BATCH_BYTES.min(HELD_BYTES - self.taken_bytes);
+        let bytes = BATCH_BYTES.min(self.max_bytes - self.taken_bytes);
         let mut stored = self.look(self.read, most, bytes).await?;
         let deadline = Instant::now() + self.pace.borrow().linger;
         while self.drained && !stored.is_empty() && stored.len() < most && Instant::now() < deadline {

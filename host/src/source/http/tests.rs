@@ -35,6 +35,7 @@ fn settings() -> Settings {
         journal: PathBuf::new(),
         queue: "q".into(),
         prefetch: 100,
+        max_in_flight_bytes: 1 << 20,
         max_body_bytes: 1000,
         max_waiting: 50,
     }

@@ -6,24 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
+use lapin::Channel;
 use lapin::message::Delivery;
-use lapin::options::{BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
-use lapin::{Channel, Consumer};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
+use super::inflow::Inflow;
 use super::link::Link;
 use super::receipts::{End, Receipts};
 use super::{Settings, declare, fault};
 use crate::backoff::Backoff;
 use crate::lifecycle::Stop;
-use crate::source::{Intake, StageError};
+use crate::source::{BATCH_BYTES, Intake, StageError};
 use crate::telemetry::{Counter, Health};
 
-/// What the broker shows as the consumer's name.
-const CONSUMER_TAG: &str = "tidegate";
 /// How often the client library is asked whether the connection stands.
 const WATCH: Duration = Duration::from_millis(500);
 /// How often the broker is asked whether it still knows the consumer.
@@ -116,7 +113,7 @@ impl crate::source::Source for Source {
 struct Session {
     link: Link,
     channel: Channel,
-    consumer: Consumer,
+    inflow: Inflow,
     receipts: Receipts,
     queue: String,
 }
@@ -135,16 +132,9 @@ impl Session {
         let link = Link::open(settings, "tidegate").await?;
         declare::source_queue(&link, &queue).await?;
         let channel = link.channel().await?;
-        link.answer("setting the prefetch", channel.basic_qos(settings.prefetch, BasicQosOptions { global: false })).await?;
-        let consumed = channel.basic_consume(
-            queue.as_str().into(),
-            CONSUMER_TAG.into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        let consumer = link.answer(&format!("consuming the queue `{queue}`"), consumed).await?;
+        let inflow = Inflow::open(&link, channel.clone(), settings).await?;
         let receipts = Receipts::new(Arc::clone(&intake.ledger), settings.timeout);
-        Ok(Self { link, channel, consumer, receipts, queue })
+        Ok(Self { link, channel, inflow, receipts, queue })
     }
 
     /// Takes and acknowledges until something ends it.
@@ -157,15 +147,14 @@ impl Session {
             () = stop.cancelled() => None,
             end = &mut passing => Some(end),
             fault = watch(&self.link, &self.channel, &self.queue) => Some(End::Lost(fault)),
-            fault = take(&mut self.consumer, &self.receipts, &intake) => fault.map(End::Lost),
+            fault = take(&mut self.inflow, &self.link, &self.receipts, &intake) => fault.map(End::Lost),
         };
         let Some(end) = end else {
             let drain_timeout = intake.pace().drain_timeout;
-            let tag = self.consumer.tag();
-            let cancelled = self.link.answer("cancelling the consumer", self.channel.basic_cancel(tag, Default::default())).await;
+            let cancelled = self.inflow.cancel(&self.link).await;
             let rest = async {
                 match cancelled {
-                    Ok(()) => take_rest(&mut self.consumer, &self.receipts, intake).await,
+                    Ok(()) => take_rest(&mut self.inflow, &self.receipts, intake).await,
                     Err(fault) => debug!(cause = fault.message, "the consumer could not be cancelled"),
                 }
                 last.cancel();
@@ -245,25 +234,32 @@ async fn watch(link: &Link, channel: &Channel, queue: &str) -> StageError {
 }
 
 /// Takes batches until the consumer fails; none when nobody wants batches any more.
-async fn take(consumer: &mut Consumer, receipts: &Receipts, intake: &Intake) -> Option<StageError> {
+async fn take(inflow: &mut Inflow, link: &Link, receipts: &Receipts, intake: &Intake) -> Option<StageError> {
     // The room is asked for first: a batch that would have to wait for it could be larger, and would be lost with the connection.
     while let Ok(room) = intake.batches.reserve().await {
         let pace = intake.pace();
-        match gather(consumer, pace.max_messages.max(1), pace.linger).await {
-            Ok(batch) => room.send(receipts.take(batch)),
+        let gathered = gather(inflow, pace.max_messages.max(1), pace.linger).await;
+        let batch = match gathered {
+            Ok(batch) => batch,
             Err(fault) => return Some(fault),
+        };
+        let is_other_window = inflow.note(&batch);
+        room.send(receipts.take(batch));
+        // Behind the batch, so that a stop in between leaves nothing unanswered.
+        if is_other_window && let Err(fault) = inflow.fit(link).await {
+            return Some(fault);
         }
     }
     None
 }
 
 /// Takes what the broker had sent ahead of the cancelled consumer: given back, it would only be delivered again.
-async fn take_rest(consumer: &mut Consumer, receipts: &Receipts, intake: Intake) {
+async fn take_rest(inflow: &mut Inflow, receipts: &Receipts, intake: Intake) {
     let most = intake.pace().max_messages.max(1);
     loop {
         let mut batch = Vec::new();
         while batch.len() < most {
-            match consumer.next().await {
+            match inflow.next().await {
                 Some(Ok(delivery)) => batch.push(delivery),
                 // Both end the stream: nothing comes behind them.
                 Some(Err(_)) | None => break,
@@ -281,18 +277,23 @@ async fn take_rest(consumer: &mut Consumer, receipts: &Receipts, intake: Intake)
 }
 
 /// What is ready, one message at least. Dropping the future leaves what it has gathered with the broker.
-async fn gather(consumer: &mut Consumer, most: usize, linger: Duration) -> Result<Vec<Delivery>, StageError> {
-    let mut batch = vec![received(consumer.next().await)?];
+async fn gather(inflow: &mut Inflow, most: usize, linger: Duration) -> Result<Vec<Delivery>, StageError> {
+    let mut batch = vec![received(inflow.next().await)?];
+    let mut bytes = 0;
     let mut lingering = pin!(sleep(linger));
-    while batch.len() < most {
-        if let Some(ready) = consumer.next().now_or_never() {
+    while let Some(last) = batch.last() {
+        bytes += last.data.len();
+        if batch.len() >= most || bytes >= BATCH_BYTES {
+            break;
+        }
+        if let Some(ready) = inflow.next().now_or_never() {
             batch.push(received(ready)?);
         } else if linger.is_zero() {
             break;
         } else {
             tokio::select! {
                 biased;
-                next = consumer.next() => batch.push(received(next)?),
+                next = inflow.next() => batch.push(received(next)?),
                 () = &mut lingering => break,
             }
         }

@@ -19,7 +19,7 @@ use super::link::Link;
 use super::mailbox::Mailbox;
 use super::taking::Reader;
 use super::{declare, fault, letter};
-use crate::source::{Destination, Letter, Lying, MoveError, SideQueue, Sifting, StageError};
+use crate::source::{BUSY, Destination, Letter, Lying, MoveError, SideQueue, Sifting, StageError};
 
 /// Letters that are confirmed together before they are taken out of their queue: as many may lie on both when this process dies.
 const TOGETHER: usize = 16;
@@ -167,7 +167,7 @@ async fn count(link: &Link, reader: &Reader, name: &str) -> Result<u64, StageErr
 }
 
 fn taken_by_another(name: &str) -> StageError {
-    fault::new("busy", format!("somebody else is taking letters from the queue `{name}`: try again when they are done"))
+    fault::new(BUSY, format!("somebody else is taking letters from the queue `{name}`: try again when they are done"))
 }
 
 #[async_trait]

@@ -14,7 +14,7 @@ use super::consume::received;
 use super::link::Link;
 use super::{declare, fault, letter};
 use crate::message::Message;
-use crate::source::{SideQueue, StageError, Taking};
+use crate::source::{self, SideQueue, StageError, Taking};
 
 /// Letters that the broker sends ahead of being asked.
 const PREFETCH: u16 = 2000;
@@ -107,15 +107,23 @@ impl Reader {
             if let Some(ready) = self.consumer.next().now_or_never() {
                 return received(ready).map(Some);
             }
-            if declare::look(link, &self.channel, name).await?.message_count() > 0 {
+            let found = declare::look(link, &self.channel, name).await?;
+            if found.message_count() > 0 {
                 let waited = timeout(link.timeout(), self.consumer.next()).await;
-                let next =
-                    waited.map_err(|_| fault::new("busy", format!("the queue `{name}` is being emptied by somebody else")))?;
-                return received(next).map(Some);
+                return received(waited.map_err(|_| busy(name))?).map(Some);
+            }
+            // A consumer before this one, of another replica or of a lost connection, may hold letters that nobody can see.
+            // (A quorum queue counts our own of the turns before as well, as long as letters that they were given are not removed.)
+            if found.consumer_count() > 1 + self.turn {
+                return Err(busy(name));
             }
         }
         self.consumer.next().now_or_never().map(received).transpose()
     }
+}
+
+fn busy(name: &str) -> StageError {
+    fault::new(source::BUSY, format!("the queue `{name}` is being emptied by somebody else"))
 }
 
 #[async_trait]

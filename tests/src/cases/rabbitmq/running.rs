@@ -28,6 +28,7 @@ pub(super) fn settings(queue: &str) -> Settings {
         ca_file: None,
         queue: queue.to_owned(),
         prefetch: 2048,
+        max_in_flight_bytes: 1 << 40,
         heartbeat: Duration::from_secs(10),
         timeout: Duration::from_secs(10),
         max_backoff: Duration::from_millis(500),

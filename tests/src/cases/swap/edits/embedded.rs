@@ -31,6 +31,7 @@ pub(super) fn edits(to: &Places) -> Vec<Edit> {
         edit("profile.embedded.source.http.journal", "\"other\"", "reconnect"),
         edit("profile.embedded.source.http.queue", "\"other\"", "reconnect"),
         edit("profile.embedded.source.http.prefetch", "1000", "reconnect"),
+        edit("profile.embedded.source.http.max_in_flight_bytes", "\"64MiB\"", "reconnect"),
         edit("profile.embedded.source.http.max_body_bytes", "\"1MiB\"", "reconnect"),
         edit("profile.embedded.source.http.max_waiting", "900000", "reconnect"),
         edit("profile.embedded.sinks.broadcast.live.listen", address(to.live), "reconnect"),

@@ -50,6 +50,7 @@ fn source_edits(to: &Places) -> Vec<Edit> {
         edit("source.rabbitmq.uri", uri(&to.amqp, "frame_max=65536"), "reconnect"),
         edit("source.rabbitmq.queue", quoted(&to.queue), "reconnect"),
         edit("source.rabbitmq.prefetch", "1000", "reconnect"),
+        edit("source.rabbitmq.max_in_flight_bytes", "\"64MiB\"", "reconnect"),
         edit("source.rabbitmq.heartbeat", "\"9s\"", "reconnect"),
         edit("source.rabbitmq.timeout", "\"9s\"", "reconnect"),
         edit("source.rabbitmq.max_backoff", "\"4s\"", "reconnect"),

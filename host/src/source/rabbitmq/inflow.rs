@@ -1,0 +1,86 @@
+//! The messages that the broker sends, over consumers that follow each other on one channel: a prefetch counts for the consumers after it, so that
+//! another one takes another consumer.
+
+use std::collections::VecDeque;
+
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
+use tracing::debug;
+
+use super::Settings;
+use super::allowance::Allowance;
+use super::link::Link;
+use crate::source::StageError;
+
+/// What the broker shows as the consumer's name, with a number behind it.
+const CONSUMER_TAG: &str = "tidegate";
+
+/// The messages of one queue on one channel.
+pub(super) struct Inflow {
+    channel: Channel,
+    queue: String,
+    allowance: Allowance,
+    /// The last one consumes; those before it are cancelled, and have messages that were sent ahead.
+    consumers: VecDeque<Consumer>,
+    started: u32,
+}
+
+impl Inflow {
+    /// Starts to consume.
+    pub(super) async fn open(link: &Link, channel: Channel, settings: &Settings) -> Result<Self, StageError> {
+        let allowance = Allowance::new(settings.prefetch, settings.max_in_flight_bytes);
+        let mut inflow = Self { channel, queue: settings.queue.clone(), allowance, consumers: VecDeque::new(), started: 0 };
+        inflow.consume(link).await?;
+        Ok(inflow)
+    }
+
+    async fn consume(&mut self, link: &Link) -> Result<(), StageError> {
+        let (prefetch, options) = (self.allowance.prefetch(), BasicQosOptions { global: false });
+        link.answer("setting the prefetch", self.channel.basic_qos(prefetch, options)).await?;
+        self.started += 1;
+        let tag = format!("{CONSUMER_TAG}-{}", self.started);
+        let consumed = self.channel.basic_consume(
+            self.queue.as_str().into(),
+            tag.into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let consumer = link.answer(&format!("consuming the queue `{}`", self.queue), consumed).await?;
+        self.consumers.push_back(consumer);
+        Ok(())
+    }
+
+    /// The next message; an error or none when there will be no more. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self) -> Option<lapin::Result<Delivery>> {
+        loop {
+            let is_last = self.consumers.len() <= 1;
+            match self.consumers.front_mut()?.next().await {
+                // What a cancelled consumer was sent ahead is through.
+                None if !is_last => drop(self.consumers.pop_front()),
+                next => return next,
+            }
+        }
+    }
+
+    /// Notes messages that came; says whether the window should be fitted to them.
+    #[must_use]
+    pub(super) fn note(&mut self, batch: &[Delivery]) -> bool {
+        self.allowance.note(batch.iter().map(|delivery| delivery.data.len()))
+    }
+
+    /// Fits the window to the messages that came. Dropping the future may leave nobody consuming.
+    pub(super) async fn fit(&mut self, link: &Link) -> Result<(), StageError> {
+        debug!(queue = self.queue, prefetch = self.allowance.prefetch(), "the window is fitted to the size of the messages");
+        self.cancel(link).await?;
+        self.consume(link).await
+    }
+
+    /// Consumes no more; what was sent ahead is still there.
+    pub(super) async fn cancel(&self, link: &Link) -> Result<(), StageError> {
+        let Some(consumer) = self.consumers.back() else { return Ok(()) };
+        link.answer("cancelling the consumer", self.channel.basic_cancel(consumer.tag(), Default::default())).await
+    }
+}
