@@ -133,7 +133,6 @@ fn conclude(world: &mut World, runtime: &Runtime, published: Published, happened
     let ended = world.host.terminate()?;
     let log = world.host.log();
     Ok(Report {
-        published,
         recovery,
         rows: Count::of(&rows, good(published.messages)),
         broadcast: Count::of(&broadcast, good(published.messages)),
@@ -141,6 +140,7 @@ fn conclude(world: &mut World, runtime: &Runtime, published: Published, happened
         sealed: contents.len() - opened,
         unbalanced: log.matches("the ledger does not balance").count() + usize::from(!balanced) + usize::from(!ended.success()),
         happened,
+        published,
     })
 }
 

@@ -8,7 +8,7 @@ use tidegate_harness::pipeline::broadcast;
 use tidegate_harness::redis::Redis;
 
 use super::running::{Running, settings};
-use crate::broker::{Queue, eventually};
+use crate::broker::Queue;
 use crate::host::{PATIENCE, Rig};
 use crate::store::Key;
 
