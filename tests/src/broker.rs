@@ -116,7 +116,8 @@ impl Queue {
                 .push(self.channel.basic_publish(exchange.into(), key.into(), options, body.as_ref(), properties).await.unwrap());
         }
         for confirm in confirms {
-            assert!(matches!(confirm.await.unwrap(), Confirmation::Ack(None)), "the broker took a message into no queue");
+            let confirmed = confirm.await.unwrap();
+            assert!(matches!(confirmed, Confirmation::Ack(None)), "the broker took a message into no queue: {confirmed:?}");
         }
     }
 

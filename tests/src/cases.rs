@@ -13,3 +13,4 @@ mod rabbitmq;
 mod redis;
 mod saboteur;
 mod swap;
+mod windows;

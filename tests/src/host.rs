@@ -9,9 +9,11 @@ use sqlx::PgPool;
 use tempfile::TempDir;
 use tidegate_harness::host::{Arguments, Host, run};
 use tidegate_harness::pipeline::{Ends, Pipeline};
+use tidegate_harness::postgres::Postgres;
+use tidegate_harness::redis::Redis;
 
 use crate::broker::{Queue, Taken};
-use crate::servers::{Database, amqp_url, migrated_database, redis_url};
+use crate::servers::{Database, amqp_url, fresh_database_on, migrated_database, redis_url};
 use crate::store::{self, Key, Row};
 
 /// Longest wait for what a host has to do.
@@ -67,6 +69,28 @@ impl Rig {
         let pipeline = Pipeline::shipped(ends, &plugins(), &cache()).unwrap();
         let pool = database.pool().await;
         Self { pipeline, queue, key, pool, folder: TempDir::new().unwrap(), database, host: None }
+    }
+
+    /// Stores into a server of the test's own, which may fail. Before the start.
+    pub(crate) async fn store_into(&mut self, server: &Postgres) {
+        let database = fresh_database_on(&server.url()).await;
+        database.migrate();
+        self.pipeline.sinks = self.pipeline.sinks.replace(&self.database.to_string(), &database.to_string());
+        (self.pool, self.database) = (database.pool().await, database);
+    }
+
+    /// Broadcasts through a server of the test's own, which may fail. Before the start.
+    pub(crate) async fn broadcast_through(&mut self, server: &Redis) {
+        let key = Key::on(&server.url()).await;
+        self.pipeline.sinks = self.pipeline.sinks.replace(&redis_url(), &server.url()).replace(&self.key.name, &key.name);
+        self.key = key;
+    }
+
+    /// Gives a sink these further lines. Before the start.
+    pub(crate) fn adjust(&mut self, sink: &str, lines: &str) {
+        let head = format!("[sinks.{sink}]\n");
+        assert!(self.pipeline.sinks.contains(&head), "{}", self.pipeline.sinks);
+        self.pipeline.sinks = self.pipeline.sinks.replace(&head, &format!("{head}{lines}\n"));
     }
 
     /// Starts the host and waits until it is ready.

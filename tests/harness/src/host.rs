@@ -163,6 +163,14 @@ impl Host {
         self.service.stop()
     }
 
+    /// SIGTERM, without waiting.
+    ///
+    /// # Errors
+    /// Fails when it does not run.
+    pub fn ask_to_stop(&self) -> Result<()> {
+        self.service.ask_to_stop()
+    }
+
     /// SIGKILL.
     ///
     /// # Errors

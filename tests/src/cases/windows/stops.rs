@@ -1,0 +1,118 @@
+//! The host's own ends.
+
+use tidegate_harness::postgres::{Durability, Postgres};
+
+use super::{heard_at_least, publish, stored};
+use crate::broker::eventually;
+use crate::host::Rig;
+use crate::store::row_count;
+
+#[tokio::test]
+async fn l1_a_crash_after_an_acknowledgement_loses_no_row() {
+    const COUNT: usize = 20_000;
+    let mut rig = Rig::shipped().await;
+    publish(&rig, 0..COUNT).await;
+    rig.start();
+    eventually("rows", async || row_count(&rig.pool).await > COUNT / 4).await;
+    rig.host().kill().unwrap();
+    let name = rig.queue.name.clone();
+    let mut left = 0;
+    eventually("the broker to have taken back what was not acknowledged", async || {
+        // It takes a moment to see that the connection is dead; from then on the number stays.
+        rig.queue.depth(&name).await + row_count(&rig.pool).await as u64 >= COUNT as u64
+    })
+    .await;
+    left += rig.queue.depth(&name).await;
+    assert!(left > 0, "it was not killed mid-flow");
+    rig.start();
+    rig.host()
+        .wait_until("an empty queue", crate::host::PATIENCE, |host| {
+            let ledger = host.status()?["ledger"].take();
+            Ok((ledger["acked"].as_u64() >= Some(left)).then_some(()))
+        })
+        .unwrap();
+    stored(&rig, COUNT).await;
+    heard_at_least(&rig, COUNT).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn l13_a_stop_past_its_drain_timeout_leaves_the_rest_to_the_broker_and_says_how_many() {
+    let server = Postgres::start(Durability::NoFsync).unwrap();
+    let mut rig = Rig::shipped().await;
+    rig.store_into(&server).await;
+    rig.pipeline.sinks = rig.pipeline.sinks.replacen(
+        "on_failure = \"park\"\n\n[sinks.history.postgres]",
+        "on_failure = \"block\"\n\n[sinks.history.postgres]",
+        1,
+    );
+    rig.pipeline.head += "drain_timeout = \"1s\"\n";
+    rig.start();
+    publish(&rig, 0..10).await;
+    rig.settled(10);
+    server.service.pause().unwrap();
+    publish(&rig, 10..110).await;
+    eventually("the broadcast", async || rig.key.length().await == 110).await;
+    let status = rig.host().terminate().unwrap();
+    assert!(status.success(), "{status}");
+    let log = rig.host().log();
+    assert!(log.contains("left=100"), "{log}");
+    server.service.resume().unwrap();
+    eventually("the rest on the queue", async || rig.queue.depth(&rig.queue.name).await == 100).await;
+    rig.start();
+    rig.settled(100);
+    stored(&rig, 110).await;
+    assert!(heard_at_least(&rig, 110).await <= 100);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn l13_a_second_signal_ends_at_once_and_the_broker_has_what_was_not_acknowledged() {
+    let server = Postgres::start(Durability::NoFsync).unwrap();
+    let mut rig = Rig::shipped().await;
+    rig.store_into(&server).await;
+    rig.pipeline.sinks = rig.pipeline.sinks.replacen(
+        "on_failure = \"park\"\n\n[sinks.history.postgres]",
+        "on_failure = \"block\"\n\n[sinks.history.postgres]",
+        1,
+    );
+    rig.pipeline.head += "drain_timeout = \"10m\"\n";
+    rig.start();
+    server.service.pause().unwrap();
+    publish(&rig, 0..50).await;
+    eventually("the broadcast", async || rig.key.length().await == 50).await;
+    rig.host().ask_to_stop().unwrap();
+    rig.host()
+        .wait_until("the stop to be noticed", crate::host::PATIENCE, |host| Ok(host.log().contains("stopping").then_some(())))
+        .unwrap();
+    let status = rig.host().terminate().unwrap();
+    assert_eq!(status.code(), Some(1));
+    server.service.resume().unwrap();
+    eventually("all on the queue", async || rig.queue.depth(&rig.queue.name).await == 50).await;
+    rig.start();
+    rig.settled(50);
+    stored(&rig, 50).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn d1_a_crash_between_the_broadcast_and_the_acknowledgement_doubles_no_row() {
+    let mut rig = Rig::shipped().await;
+    rig.start();
+    publish(&rig, 0..10).await;
+    rig.settled(10);
+    for round in 0..5 {
+        let first = 10 + round * 400;
+        publish(&rig, first..first + 400).await;
+        eventually("some of it to be broadcast", async || rig.key.length().await > first).await;
+        rig.host().kill().unwrap();
+        rig.start();
+    }
+    eventually("all rows", async || row_count(&rig.pool).await >= 2010).await;
+    eventually("an empty queue", async || rig.queue.depth(&rig.queue.name).await == 0).await;
+    let ledger = rig.host().status().unwrap()["ledger"].take();
+    rig.settled(ledger["received"].as_u64().unwrap());
+    stored(&rig, 2010).await;
+    heard_at_least(&rig, 2010).await;
+    rig.stop().await;
+}
