@@ -1,7 +1,7 @@
 //! How many messages the broker may send ahead, so that they fit into a number of bytes.
 //!
 //! AMQP counts messages and not bytes (RabbitMQ has no `prefetch_size`), so the window follows what comes: it begins with as many of the largest
-//! messages as fit, opens once a whole window has been smaller, and closes at once when a larger message is seen. A window of small
+//! messages as fit, opens when it is full of smaller ones, and closes at once when a larger message is seen. A window of small
 //! messages that all at once become large is sent whole before that can be seen: that, and no more, is beyond the limit.
 
 /// The largest message that a broker takes if nothing else is said (`max_message_size` of RabbitMQ 4: 16 MiB).
@@ -35,22 +35,35 @@ impl Allowance {
         u16::try_from(self.now).unwrap_or(u16::MAX)
     }
 
-    /// Notes the sizes of messages that came; says whether the window is another one from now on.
-    pub(super) fn note(&mut self, sizes: impl Iterator<Item = usize>) -> bool {
+    /// Notes the sizes of messages that came.
+    pub(super) fn note(&mut self, sizes: impl Iterator<Item = usize>) {
+        if self.seen >= self.now {
+            (self.largest, self.seen) = (0, 0);
+        }
         for size in sizes {
             self.largest = self.largest.max(size);
             self.seen += 1;
         }
-        let (before, fitting) = (self.now, self.fitting(self.largest));
-        let whole = self.seen >= self.now;
-        let opens = whole && (fitting >= self.now * 2 || fitting == self.most);
-        if fitting < self.now || opens {
-            self.now = fitting;
+    }
+
+    /// Whether the window may be another one, as far as the sizes tell.
+    pub(super) fn may_change(&self) -> bool {
+        let fitting = self.fitting(self.largest);
+        let opens = self.seen >= self.now && fitting > self.now && (fitting >= self.now * 2 || fitting == self.most);
+        fitting < self.now || opens
+    }
+
+    /// Changes the window where that is right while so many messages are out; says whether it did.
+    ///
+    /// It opens only when it is full: what is on its way to a consumer that is cancelled a quorum queue takes back, and delivers late. A window
+    /// that is never full holds nothing up.
+    pub(super) fn change(&mut self, unacknowledged: usize) -> bool {
+        let fitting = self.fitting(self.largest);
+        let changes = self.may_change() && (fitting < self.now || unacknowledged >= self.now);
+        if changes {
+            (self.now, self.largest, self.seen) = (fitting, 0, 0);
         }
-        if whole || self.now != before {
-            (self.largest, self.seen) = (0, 0);
-        }
-        self.now != before
+        changes
     }
 
     fn fitting(&self, size: usize) -> usize {
@@ -64,28 +77,45 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
+    /// Notes messages of one size that are all out, and says whether the window changes.
+    fn full(allowance: &mut Allowance, size: usize, count: usize) -> bool {
+        allowance.note(std::iter::repeat_n(size, count));
+        allowance.change(count)
+    }
+
     #[test]
     fn small_messages_open_the_window_and_a_large_one_closes_it() {
         let mut allowance = Allowance::new(2048, 256 * MIB);
         assert_eq!(allowance.prefetch(), 16);
-        assert!(!allowance.note([290; 15].into_iter()), "the window is not through");
-        assert!(allowance.note([290].into_iter()));
+        assert!(!full(&mut allowance, 290, 15), "the window is not full");
+        assert!(full(&mut allowance, 290, 16));
         assert_eq!(allowance.prefetch(), 2048);
-        assert!(!allowance.note([290; 5000].into_iter()));
-        assert!(allowance.note([290, 4 * MIB].into_iter()));
+        assert!(!full(&mut allowance, 290, 5000));
+        allowance.note([290, 4 * MIB].into_iter());
+        assert!(allowance.change(2));
         assert_eq!(allowance.prefetch(), 64);
-        assert!(!allowance.note([4 * MIB; 64].into_iter()));
-        assert!(allowance.note([290; 64].into_iter()));
+        assert!(!full(&mut allowance, 4 * MIB, 64));
+        assert!(full(&mut allowance, 290, 64));
         assert_eq!(allowance.prefetch(), 2048);
+    }
+
+    #[test]
+    fn a_window_that_is_not_full_stays_as_it_is() {
+        let mut allowance = Allowance::new(2048, 256 * MIB);
+        for _ in 0..100 {
+            allowance.note([290; 10].into_iter());
+            assert!(!allowance.change(10));
+        }
+        assert_eq!(allowance.prefetch(), 16);
     }
 
     #[test]
     fn it_never_closes_altogether_and_never_passes_the_prefetch() {
         let mut allowance = Allowance::new(2048, MIB);
         assert_eq!(allowance.prefetch(), 1);
-        assert!(!allowance.note([64 * MIB].into_iter()));
+        assert!(!full(&mut allowance, 64 * MIB, 1));
         assert_eq!(allowance.prefetch(), 1);
-        assert!(allowance.note([0].into_iter()));
+        assert!(full(&mut allowance, 0, 1));
         assert_eq!(allowance.prefetch(), 2048);
         assert_eq!(Allowance::new(7, usize::MAX).prefetch(), 7);
     }
@@ -93,9 +123,9 @@ mod tests {
     #[test]
     fn a_window_that_would_open_only_a_little_stays_as_it_is() {
         let mut allowance = Allowance::new(2048, 256 * MIB);
-        assert!(allowance.note([MIB; 16].into_iter()));
+        assert!(full(&mut allowance, MIB, 16));
         assert_eq!(allowance.prefetch(), 256);
-        assert!(!allowance.note([MIB * 9 / 10; 256].into_iter()));
+        assert!(!full(&mut allowance, MIB * 9 / 10, 256));
         assert_eq!(allowance.prefetch(), 256);
     }
 }

@@ -243,10 +243,10 @@ async fn take(inflow: &mut Inflow, link: &Link, receipts: &Receipts, intake: &In
             Ok(batch) => batch,
             Err(fault) => return Some(fault),
         };
-        let is_other_window = inflow.note(&batch);
+        inflow.note(&batch);
         room.send(receipts.take(batch));
         // Behind the batch, so that a stop in between leaves nothing unanswered.
-        if is_other_window && let Err(fault) = inflow.fit(link).await {
+        if let Err(fault) = inflow.fit(link, receipts).await {
             return Some(fault);
         }
     }

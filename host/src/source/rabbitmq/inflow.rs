@@ -13,6 +13,7 @@ use tracing::debug;
 use super::Settings;
 use super::allowance::Allowance;
 use super::link::Link;
+use super::receipts::Receipts;
 use crate::source::StageError;
 
 /// What the broker shows as the consumer's name, with a number behind it.
@@ -65,14 +66,21 @@ impl Inflow {
         }
     }
 
-    /// Notes messages that came; says whether the window should be fitted to them.
-    #[must_use]
-    pub(super) fn note(&mut self, batch: &[Delivery]) -> bool {
-        self.allowance.note(batch.iter().map(|delivery| delivery.data.len()))
+    /// Notes messages that came.
+    pub(super) fn note(&mut self, batch: &[Delivery]) {
+        self.allowance.note(batch.iter().map(|delivery| delivery.data.len()));
     }
 
-    /// Fits the window to the messages that came. Dropping the future may leave nobody consuming.
-    pub(super) async fn fit(&mut self, link: &Link) -> Result<(), StageError> {
+    /// Fits the window to the messages that came, where that is right. Dropping the future may leave nobody consuming.
+    pub(super) async fn fit(&mut self, link: &Link, receipts: &Receipts) -> Result<(), StageError> {
+        if !self.allowance.may_change() {
+            return Ok(());
+        }
+        // An acknowledgement in between would let the broker send what the cancelled consumer does not take any more.
+        let _quiet = receipts.hold().await;
+        if !self.allowance.change(usize::try_from(receipts.unacknowledged()).unwrap_or(usize::MAX)) {
+            return Ok(());
+        }
         debug!(queue = self.queue, prefetch = self.allowance.prefetch(), "the window is fitted to the size of the messages");
         self.cancel(link).await?;
         self.consume(link).await

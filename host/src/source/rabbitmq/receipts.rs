@@ -30,6 +30,8 @@ pub(super) struct Receipts {
     window: Arc<Window>,
     ledger: Arc<Ledger>,
     owed: Mutex<Owed>,
+    /// Held while an acknowledgement goes out.
+    going_out: tokio::sync::Mutex<()>,
     timeout: Duration,
 }
 
@@ -43,7 +45,13 @@ struct Owed {
 
 impl Receipts {
     pub(super) fn new(ledger: Arc<Ledger>, timeout: Duration) -> Self {
-        Self { window: Window::new(Arc::clone(&ledger)), ledger, owed: Mutex::default(), timeout }
+        Self {
+            window: Window::new(Arc::clone(&ledger)),
+            ledger,
+            owed: Mutex::default(),
+            going_out: tokio::sync::Mutex::default(),
+            timeout,
+        }
     }
 
     /// Takes messages into the window.
@@ -57,6 +65,11 @@ impl Receipts {
     /// How many messages were taken and are not acknowledged.
     pub(super) fn unacknowledged(&self) -> u64 {
         self.window.next() - self.lock().acked
+    }
+
+    /// No acknowledgement goes out before this is dropped.
+    pub(super) async fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.going_out.lock().await
     }
 
     /// How many messages were taken.
@@ -96,6 +109,7 @@ impl Receipts {
             (messages, acker)
         };
         let Some(acker) = acker else { return Ok(()) };
+        let _going_out = self.going_out.lock().await;
         let acked = super::link::answer(self.timeout, "acknowledging", acker.ack(BasicAckOptions { multiple: true })).await?;
         if !acked {
             return Err(fault::new("connection_lost", "acknowledging: the channel is closed"));
