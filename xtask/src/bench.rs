@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: the host against a hand-written native pipeline, side by side; `cargo xtask bench swap`: the host with and without
-//! swaps.
+//! `cargo xtask bench`: the host against a hand-written native pipeline, side by side; with `swap`, `outage` or `poison` the host with
+//! and without swaps, an outage of PostgreSQL, or rows that the database refuses.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use crate::workspace;
 /// Builds both in the release profile and runs the bench program, which owns the servers, the load and the clock.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let (command_name, arguments) = match arguments.split_first() {
-        Some((first, rest)) if first == "swap" => ("swap", rest),
+        Some((first, rest)) if ["swap", "outage", "poison"].contains(&first.as_str()) => (first.as_str(), rest),
         _ => ("compare", arguments),
     };
     let plugins = workspace::build_plugins()?;

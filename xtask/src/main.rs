@@ -22,8 +22,9 @@ usage: cargo xtask <command>
                      (--once, or no terminal: ends after its checks)
   test [filter …]    builds the plugins and the host, and runs every test against real servers
   ci                 formatting, lints, tests, dependency and spelling checks
-  bench [swap] [--messages N] [--rounds N]
-                     the host against a hand-written native pipeline, side by side
+  bench [swap|outage|poison] [--messages N] [--rounds N] [--minutes M] [--rate N]
+                     the host against a hand-written native pipeline, side by side; or the host with and without swaps, an
+                     outage of PostgreSQL, or rows that the database refuses
   chaos [--seed N] [--minutes M | --faults N] [--queue classic|quorum] [--rate N] [--json]
                      servers, wires and the host fail by a seeded script; then what arrived is counted
   plugins            builds the WebAssembly components into target/plugins

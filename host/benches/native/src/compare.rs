@@ -121,7 +121,7 @@ pub(crate) async fn leg(
 }
 
 /// From the first look that sees messages at both ends to the one that sees them all.
-async fn measure(ends: &mut Ends, pid: u32, messages: usize) -> Result<Figures> {
+pub(crate) async fn measure(ends: &mut Ends, pid: u32, messages: usize) -> Result<Figures> {
     let deadline = Deadline::after(PATIENCE);
     let mut first: Option<(usize, Duration, Duration)> = None;
     loop {
@@ -146,7 +146,7 @@ async fn measure(ends: &mut Ends, pid: u32, messages: usize) -> Result<Figures> 
     }
 }
 
-fn arguments(settings: &Settings, ends: &Ends, runner: Runner, folder: &Path) -> Result<Arguments> {
+pub(crate) fn arguments(settings: &Settings, ends: &Ends, runner: Runner, folder: &Path) -> Result<Arguments> {
     let to = &ends.settings;
     let owned = |arguments: &[&str]| arguments.iter().map(|argument| (*argument).to_owned()).collect();
     if runner == Runner::Native {

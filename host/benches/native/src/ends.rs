@@ -81,8 +81,35 @@ impl Ends {
 
     /// How many messages the queue still has.
     pub(crate) async fn left(&self) -> Result<usize> {
+        self.waiting("").await
+    }
+
+    /// How many messages lie on the queue, or on the one beside it that this is the end of the name of; none where there is no such queue.
+    pub(crate) async fn waiting(&self, side: &str) -> Result<usize> {
+        // A queue that is missing closes the channel: hence one of its own.
+        let channel = load::channel(&self.settings.amqp_url).await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let queue = self.channel.queue_declare(self.settings.queue.as_str().into(), options, FieldTable::default());
-        Ok(queue.await.doing("looking at the queue")?.message_count() as usize)
+        let name = format!("{}{side}", self.settings.queue);
+        let declared = channel.queue_declare(name.into(), options, FieldTable::default()).await;
+        Ok(declared.map_or(0, |queue| queue.message_count() as usize))
+    }
+
+    /// Connects to PostgreSQL again, which was stopped in between.
+    pub(crate) async fn reconnect(&mut self, servers: &Servers) -> Result<()> {
+        let base = servers.database_url();
+        let base = base.rsplit_once('/').map_or(base.as_str(), |(base, _)| base);
+        self.database = PgConnection::connect(&format!("{base}/tidegate_bench")).await.doing("connecting to PostgreSQL")?;
+        Ok(())
+    }
+
+    /// Sees that so many numbered messages are stored, once each and in order.
+    pub(crate) async fn see_order(&mut self, messages: usize) -> Result<()> {
+        let sql = "SELECT source_message_id FROM messages ORDER BY message_id";
+        let ids: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut self.database).await.doing("reading the rows")?;
+        let wrong = (0..messages).find(|number| ids.get(*number) != Some(&load::id(*number)));
+        match wrong {
+            None if ids.len() == messages => Ok(()),
+            _ => Err(Failure::new(format!("{} rows for {messages} messages, wrong at {wrong:?}", ids.len()))),
+        }
     }
 }

@@ -12,6 +12,12 @@ mod meter;
 /// The pipeline as one would write it by hand.
 mod native;
 
+/// What an outage of the database costs.
+mod outage;
+
+/// What bad rows cost.
+mod poison;
+
 /// What swaps cost.
 mod swap;
 
@@ -38,6 +44,10 @@ enum Command {
     Compare(compare::Settings),
     /// Runs the host with and without swaps in turns.
     Swap(compare::Settings),
+    /// Runs the host at a fixed rate with and without an outage of PostgreSQL.
+    Outage(outage::Settings),
+    /// Runs the host with and without rows that the database refuses.
+    Poison(compare::Settings),
     /// Runs the native pipeline until it is ended.
     Native(native::Settings),
 }
@@ -47,6 +57,8 @@ async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Compare(settings) => compare::run(settings).await,
         Command::Swap(settings) => swap::run(settings).await,
+        Command::Outage(settings) => outage::run(settings).await,
+        Command::Poison(settings) => poison::run(settings).await,
         Command::Native(settings) => native::run(settings).await,
     };
     match done {

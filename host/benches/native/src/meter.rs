@@ -21,8 +21,17 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration> {
 
 /// Most memory that a process ever had resident, in bytes.
 pub(crate) fn peak_memory(pid: u32) -> Result<u64> {
+    memory(pid, "VmHWM:")
+}
+
+/// Memory that a process has resident now, in bytes.
+pub(crate) fn resident_memory(pid: u32) -> Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, which: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).doing("reading a process's memory")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(which));
     let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     kilobytes
         .map(|kilobytes| kilobytes * 1024)
