@@ -69,6 +69,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     Ok(())
 }
 
+#[expect(clippy::disallowed_methods, reason = "publishing and listening go on while a server is stopped, which blocks")]
 async fn one(settings: &Settings, servers: &mut Servers, length: Duration, down: bool) -> Result<Shown> {
     let bench = &settings.bench;
     let mut ends = Ends::open(servers, &bench.host, &bench.workspace).await?;
