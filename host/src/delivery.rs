@@ -54,7 +54,7 @@ impl Window {
             .map(|message| {
                 let sequence = open.base + open.duties.len() as u64;
                 open.duties.push_back(1);
-                Delivery { message, duty: Duty { window: Arc::clone(self), sequence, lane: None, open: true } }
+                Delivery { message, duty: Duty { window: Arc::clone(self), sequence, lane: None, generation: 0, open: true } }
             })
             .collect();
         drop(open);
@@ -134,6 +134,8 @@ pub struct Duty {
     sequence: u64,
     /// The lane that must answer; none before the fan-out, when an answer is every lane's.
     lane: Option<Arc<str>>,
+    /// The generation that its message began on.
+    generation: u64,
     open: bool,
 }
 
@@ -146,6 +148,11 @@ impl Delivery {
     /// Puts a message, perhaps changed, and its duty together again.
     pub fn from_parts(message: Message, duty: Duty) -> Self {
         Self { message, duty }
+    }
+
+    /// Notes the generation that the message begins on.
+    pub fn begin(&mut self, generation: u64) {
+        self.duty.generation = generation;
     }
 
     /// The lane that must answer; none before the fan-out.
@@ -181,7 +188,7 @@ impl Duty {
     }
 
     fn twin(&self, lane: Option<Arc<str>>) -> Self {
-        Self { window: Arc::clone(&self.window), sequence: self.sequence, lane, open: true }
+        Self { window: Arc::clone(&self.window), sequence: self.sequence, lane, generation: self.generation, open: true }
     }
 }
 
@@ -226,7 +233,7 @@ pub fn settle(deliveries: impl IntoIterator<Item = Delivery>, outcome: Outcome) 
 pub fn settle_duties(duties: impl IntoIterator<Item = Duty>, outcome: Outcome) {
     let mut duties = duties.into_iter().peekable();
     while let Some(first) = duties.next() {
-        let (window, lane) = (Arc::clone(&first.window), first.lane.clone());
+        let (window, lane, generation) = (Arc::clone(&first.window), first.lane.clone(), first.generation);
         let mut answered = 0;
         let mut open = window.lock();
         let mut next = Some(first);
@@ -235,10 +242,11 @@ pub fn settle_duties(duties: impl IntoIterator<Item = Duty>, outcome: Outcome) {
             duty.open = false;
             open.answer(duty.sequence);
             answered += 1;
-            next = duties.next_if(|duty| Arc::ptr_eq(&duty.window, &window) && duty.lane == lane);
+            let is_like = |duty: &Duty| Arc::ptr_eq(&duty.window, &window) && duty.lane == lane && duty.generation == generation;
+            next = duties.next_if(is_like);
         }
         // The count comes before the mark: whoever sees the acknowledgement sees what it rests on.
-        window.ledger.answer(lane.as_deref(), outcome, answered);
+        window.ledger.answer(lane.as_deref(), generation, outcome, answered);
         window.publish(&open);
     }
 }
@@ -251,7 +259,7 @@ impl Drop for Duty {
         let mut open = self.window.lock();
         open.abandoned = true;
         self.window.publish(&open);
-        self.window.ledger.answer(self.lane.as_deref(), Outcome::Abandoned, 1);
+        self.window.ledger.answer(self.lane.as_deref(), self.generation, Outcome::Abandoned, 1);
     }
 }
 

@@ -29,6 +29,21 @@ impl Outcome {
     /// Every outcome, in the order of the ledger's columns.
     pub const ALL: [Self; 5] = [Self::Delivered, Self::Parked, Self::DeadLettered, Self::Dropped, Self::Abandoned];
 
+    fn cell(self, cells: &[AtomicU64; Self::ALL.len()]) -> &AtomicU64 {
+        let [delivered, parked, dead_lettered, dropped, abandoned] = cells;
+        match self {
+            Self::Delivered => delivered,
+            Self::Parked => parked,
+            Self::DeadLettered => dead_lettered,
+            Self::Dropped => dropped,
+            Self::Abandoned => abandoned,
+        }
+    }
+
+    fn read(cells: &[AtomicU64; Self::ALL.len()]) -> BTreeMap<String, u64> {
+        Self::ALL.iter().map(|outcome| (outcome.name().to_owned(), outcome.cell(cells).load(Ordering::Relaxed))).collect()
+    }
+
     /// The name in metrics, logs and `/status`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -53,6 +68,12 @@ struct Column {
     before: AtomicI64,
 }
 
+/// Generations whose answers are told apart: the newest, and those before it.
+const GENERATIONS: usize = 8;
+
+/// A generation's answers, by lane.
+type OfGeneration = BTreeMap<Arc<str>, [AtomicU64; Outcome::ALL.len()]>;
+
 /// The counters of one pipeline. They outlive generations.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -65,6 +86,7 @@ pub struct Ledger {
     /// What was answered before the fan-out, less what was split there.
     answered_before: AtomicI64,
     lanes: RwLock<BTreeMap<Arc<str>, Arc<Column>>>,
+    generations: RwLock<BTreeMap<u64, OfGeneration>>,
 }
 
 /// The ledger at one moment, as `/status` shows it.
@@ -82,6 +104,8 @@ pub struct Balance {
     pub redelivered: u64,
     /// Per lane, messages by outcome.
     pub lanes: BTreeMap<String, LaneBalance>,
+    /// The same answers by the generation that the messages began on, of the last generations.
+    pub generations: BTreeMap<u64, BTreeMap<String, BTreeMap<String, u64>>>,
     /// Whether the numbers add up as far as they can at this moment: no lane has answered more than it was given, and with
     /// nothing in flight none owes an answer. Lanes may still hold messages that a lost connection has returned.
     pub balanced: bool,
@@ -107,6 +131,18 @@ impl Ledger {
             let before = AtomicI64::new(self.answered_before.load(Ordering::Relaxed));
             Arc::new(Column { before, ..Column::default() })
         });
+    }
+
+    /// Opens a generation's account, and closes the oldest where there are many.
+    pub fn open_generation<'a>(&self, number: u64, lanes: impl Iterator<Item = &'a Arc<str>>) {
+        let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
+        let account = generations.entry(number).or_default();
+        for lane in lanes {
+            account.entry(Arc::clone(lane)).or_default();
+        }
+        while generations.len() > GENERATIONS {
+            generations.pop_first();
+        }
     }
 
     /// Counts messages taken from the source.
@@ -143,9 +179,15 @@ impl Ledger {
         self.fanned_out.fetch_add(messages, Ordering::Relaxed);
     }
 
-    /// Counts a lane's answers; without a lane, the answer is every lane's.
-    pub fn answer(&self, lane: Option<&str>, outcome: Outcome, messages: u64) {
+    /// Counts a lane's answers for messages that began on this generation; without a lane, the answer is every lane's.
+    pub fn answer(&self, lane: Option<&str>, generation: u64, outcome: Outcome, messages: u64) {
         self.in_columns(lane, 1, |column| column.cell(outcome), messages);
+        let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
+        // Messages of a generation that is long gone count in their lanes alone.
+        let account = generations.get(&generation).into_iter().flatten();
+        for (_, cells) in account.filter(|(name, _)| lane.is_none_or(|lane| ***name == *lane)) {
+            outcome.cell(cells).fetch_add(messages, Ordering::Relaxed);
+        }
     }
 
     fn in_columns(&self, lane: Option<&str>, sign: i64, cell: impl Fn(&Column) -> &AtomicU64, messages: u64) {
@@ -172,7 +214,11 @@ impl Ledger {
         let in_flight = received.saturating_sub(answered);
         let balanced = answered <= received && lanes.values().all(|lane| lane.balances(received, in_flight + returned));
         let redelivered = self.redelivered.load(Ordering::Relaxed);
-        Balance { received, acked, returned, in_flight, redelivered, lanes, balanced }
+        let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
+        let lanes_of =
+            |account: &OfGeneration| account.iter().map(|(lane, cells)| (lane.to_string(), Outcome::read(cells))).collect();
+        let generations = generations.iter().map(|(number, account)| (*number, lanes_of(account))).collect();
+        Balance { received, acked, returned, in_flight, redelivered, lanes, generations, balanced }
     }
 }
 
@@ -202,19 +248,11 @@ impl LaneBalance {
 
 impl Column {
     fn cell(&self, outcome: Outcome) -> &AtomicU64 {
-        let [delivered, parked, dead_lettered, dropped, abandoned] = &self.outcomes;
-        match outcome {
-            Outcome::Delivered => delivered,
-            Outcome::Parked => parked,
-            Outcome::DeadLettered => dead_lettered,
-            Outcome::Dropped => dropped,
-            Outcome::Abandoned => abandoned,
-        }
+        outcome.cell(&self.outcomes)
     }
 
     fn read(&self, fanned_out: u64) -> LaneBalance {
-        let count = |outcome: &Outcome| (outcome.name().to_owned(), self.cell(*outcome).load(Ordering::Relaxed));
-        let outcomes = Outcome::ALL.iter().map(count).collect();
+        let outcomes = Outcome::read(&self.outcomes);
         let missed = fanned_out.saturating_sub(self.entered.load(Ordering::Relaxed));
         let absent = i64::try_from(missed).unwrap_or(i64::MAX) + self.before.load(Ordering::Relaxed);
         LaneBalance { outcomes, split: self.split.load(Ordering::Relaxed), absent }
@@ -234,7 +272,7 @@ mod tests {
         ledger.give_back(2);
         let balance = ledger.balance();
         assert!(balance.balanced && !balance.is_closed(), "{balance:?}");
-        ledger.answer(Some("history"), Outcome::Abandoned, 2);
+        ledger.answer(Some("history"), 1, Outcome::Abandoned, 2);
         assert!(ledger.balance().is_closed());
     }
 
@@ -245,9 +283,9 @@ mod tests {
         ledger.receive(1);
         ledger.acknowledge(1);
         assert!(!ledger.balance().balanced, "one answer is missing");
-        ledger.answer(None, Outcome::Delivered, 1);
+        ledger.answer(None, 1, Outcome::Delivered, 1);
         assert!(ledger.balance().is_closed());
-        ledger.answer(None, Outcome::Delivered, 1);
+        ledger.answer(None, 1, Outcome::Delivered, 1);
         assert!(!ledger.balance().balanced, "one answer is too much");
     }
 
@@ -256,13 +294,13 @@ mod tests {
         let ledger = Ledger::default();
         ledger.open_lane("history");
         ledger.receive(4);
-        ledger.answer(None, Outcome::DeadLettered, 1);
+        ledger.answer(None, 1, Outcome::DeadLettered, 1);
         ledger.fan_out(["history"].into_iter(), 1);
         ledger.open_lane("archive");
         ledger.fan_out(["history", "archive"].into_iter(), 1);
-        ledger.answer(Some("history"), Outcome::Delivered, 2);
-        ledger.answer(Some("archive"), Outcome::Delivered, 1);
-        ledger.answer(None, Outcome::Dropped, 1);
+        ledger.answer(Some("history"), 1, Outcome::Delivered, 2);
+        ledger.answer(Some("archive"), 1, Outcome::Delivered, 1);
+        ledger.answer(None, 1, Outcome::Dropped, 1);
         ledger.acknowledge(4);
         let balance = ledger.balance();
         assert!(balance.is_closed(), "{balance:?}");
@@ -270,8 +308,29 @@ mod tests {
         // A lane that has gone goes on to be absent.
         ledger.receive(1);
         ledger.fan_out(["history"].into_iter(), 1);
-        ledger.answer(Some("history"), Outcome::Delivered, 1);
+        ledger.answer(Some("history"), 1, Outcome::Delivered, 1);
         ledger.acknowledge(1);
         assert!(ledger.balance().is_closed(), "{:?}", ledger.balance());
+    }
+
+    #[test]
+    fn answers_are_told_apart_by_the_generation_that_messages_began_on() {
+        let ledger = Ledger::default();
+        let lanes: [Arc<str>; 2] = ["history".into(), "broadcast".into()];
+        lanes.iter().for_each(|lane| ledger.open_lane(lane));
+        ledger.open_generation(1, lanes.iter());
+        ledger.answer(Some("history"), 1, Outcome::Delivered, 3);
+        ledger.answer(None, 1, Outcome::Dropped, 1);
+        ledger.open_generation(2, lanes.iter());
+        ledger.answer(Some("history"), 2, Outcome::Parked, 2);
+        let count = |balance: &Balance, number: u64, lane: &str, outcome: &str| balance.generations[&number][lane][outcome];
+        let balance = ledger.balance();
+        assert_eq!((count(&balance, 1, "history", "delivered"), count(&balance, 1, "history", "parked")), (3, 0));
+        assert_eq!((count(&balance, 1, "broadcast", "dropped"), count(&balance, 2, "history", "parked")), (1, 2));
+        (3..=20).for_each(|number| ledger.open_generation(number, lanes.iter()));
+        ledger.answer(Some("history"), 1, Outcome::Delivered, 1);
+        let balance = ledger.balance();
+        assert_eq!((balance.generations.len(), balance.lanes["history"].outcomes["delivered"]), (GENERATIONS, 4));
+        assert!(balance.generations.keys().eq(&(13..=20).collect::<Vec<_>>()));
     }
 }

@@ -11,6 +11,7 @@ mod aboard;
 mod build;
 mod carry;
 mod chain;
+mod circuit;
 mod dead_letter;
 mod gate;
 mod generation;
@@ -111,6 +112,7 @@ impl Pipeline {
         let plan = &loaded.plan;
         let ledger = Arc::new(Ledger::default());
         plan.sinks.iter().for_each(|sink| ledger.open_lane(&sink.name));
+        ledger.open_generation(generation.number, plan.sinks.iter().map(|sink| &sink.name));
         // Before anybody can ask: a pipeline whose stages are not known yet must not look ready.
         telemetry.set_health(stages::source_name(&plan.source), Health::Starting);
         for sink in &plan.sinks {

@@ -240,6 +240,11 @@ impl Telemetry {
             "A lane's answers, and what went by without it (absent); received + split is their sum when nothing is in flight",
             book.lanes,
         );
+        registry.register(
+            "generation_messages",
+            "A lane's answers by the generation that the messages began on, of the last generations",
+            book.generations,
+        );
         registry.register("redelivered_messages", "Of the received, those that the broker delivered before", book.redelivered);
         registry.register("in_flight_messages", "Messages taken and not acknowledged yet", book.in_flight);
         let mut text = String::new();
@@ -256,6 +261,7 @@ struct Book {
     messages: Family<Labels, Cell>,
     redelivered: Family<Labels, Cell>,
     lanes: Family<Labels, Cell>,
+    generations: Family<Labels, Cell>,
     in_flight: Family<Labels, Gauge>,
 }
 
@@ -275,6 +281,15 @@ impl Book {
                 for (outcome, count) in column.outcomes.iter().map(|(name, count)| (&**name, *count)).chain(further) {
                     let labels = vec![label("pipeline", pipeline), label("lane", lane), label("outcome", outcome)];
                     book.lanes.get_or_create(&labels).inc_by(count);
+                }
+            }
+            for (number, lanes) in &balance.generations {
+                for (lane, outcomes) in lanes {
+                    let labels = [label("pipeline", pipeline), label("generation", &number.to_string()), label("lane", lane)];
+                    for (outcome, count) in outcomes {
+                        let labels = labels.iter().cloned().chain([label("outcome", outcome)]).collect();
+                        book.generations.get_or_create(&labels).inc_by(*count);
+                    }
                 }
             }
             book.redelivered.get_or_create(&vec![label("pipeline", pipeline)]).inc_by(balance.redelivered);
@@ -329,7 +344,7 @@ mod tests {
         let ledger = Ledger::default();
         ledger.open_lane("history");
         ledger.receive(3);
-        ledger.answer(None, Outcome::Delivered, 2);
+        ledger.answer(None, 1, Outcome::Delivered, 2);
         let text = Telemetry::default().exposition([("p", ledger.balance())]);
         assert!(text.contains("tidegate_ledger_messages_total{pipeline=\"p\",side=\"received\"} 3"), "{text}");
         assert!(text.contains("tidegate_lane_messages_total{pipeline=\"p\",lane=\"history\",outcome=\"delivered\"} 2"), "{text}");

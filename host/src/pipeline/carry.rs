@@ -79,7 +79,8 @@ impl Carrier {
         }
     }
 
-    async fn begin(&self, track: Arc<Track>, batch: Vec<Delivery>) -> Option<(Arc<Track>, Aboard, Stepped)> {
+    async fn begin(&self, track: Arc<Track>, mut batch: Vec<Delivery>) -> Option<(Arc<Track>, Aboard, Stepped)> {
+        batch.iter_mut().for_each(|delivery| delivery.begin(track.generation.number));
         let aboard = Aboard::new(Arc::clone(&track.generation), batch.len());
         let stepped = self.step(None, &aboard, batch).await?;
         Some((track, aboard, stepped))

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
 use super::carry::Stepped;
+use super::circuit::Circuit;
 use super::dead_letter::{Desk, Refused, hand_in};
 use super::parking::Parking;
 use super::stages;
@@ -71,6 +72,8 @@ pub(super) struct Writer {
     pub(super) telemetry: Telemetry,
     /// Whether the last write went well.
     pub(super) up: bool,
+    /// Whether it may be tried.
+    pub(super) circuit: Circuit,
 }
 
 /// A batch that the sink must answer for.
@@ -121,6 +124,7 @@ impl Lane {
         // The old one goes first: two cannot listen on one address.
         std::mem::replace(&mut self.writer.sink, Box::new(Closed)).close().await;
         self.writer.sink = stages::make_sink(&sink, &self.writer.telemetry);
+        self.writer.circuit.close();
         self.prove().await;
         info!(sink = %self.writer.stage, took = ?begun.elapsed(), "the sink was opened anew with its new settings");
         self.opened.send_replace(Opened { number, took: begun.elapsed() });
@@ -169,8 +173,10 @@ impl Lane {
     /// Writes a batch, or does with it what `on_failure` says.
     async fn write(&mut self, batch: Batch) {
         let begun = Instant::now();
-        let mut backoff = Backoff::default();
         loop {
+            if self.writer.circuit.is_open() && self.settings.borrow().sink.on_failure == OnFailure::Discard {
+                return self.discard(batch);
+            }
             let failure = match self.writer.write(&batch.messages).await {
                 Ok(written) => return self.settle(batch, written).await,
                 Err(failure) => failure,
@@ -186,11 +192,8 @@ impl Lane {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
-                () = changed(&mut self.settings) => {
-                    self.adopt().await;
-                    backoff.reset();
-                }
-                () = sleep(backoff.pause()) => {}
+                () = changed(&mut self.settings) => self.adopt().await,
+                () = sleep_until(self.writer.circuit.next()) => {}
             }
         }
     }
@@ -275,8 +278,12 @@ impl Writer {
         let written = self.sink.write(messages).await;
         self.up = written.is_ok();
         match &written {
-            Err(failure) => self.note_down(failure),
+            Err(failure) => {
+                self.circuit.fail();
+                self.note_down(failure);
+            }
             Ok(written) => {
+                self.circuit.close();
                 self.note_up();
                 let sink = [("sink", &*self.stage)];
                 self.telemetry.count(Counter::DuplicateMessages, &sink, written.duplicates);

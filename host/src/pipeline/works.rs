@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::carry::{Carrier, Inlet};
+use super::circuit::Circuit;
 use super::dead_letter::{Desk, Office};
 use super::generation::Generation;
 use super::halt::Halt;
@@ -214,6 +215,7 @@ impl Works {
                 sink: stages::make_sink(sink, telemetry),
                 telemetry: telemetry.clone(),
                 up: false,
+                circuit: Circuit::default(),
             },
             settings: watched,
             opened: tell_opened,
@@ -344,6 +346,7 @@ impl Works {
                 }
             });
         }
+        self.pipeline.ledger.open_generation(change.generation.number, plan.sinks.iter().map(|sink| &sink.name));
         self.pace.send_replace(pace_of(plan));
         self.pipeline.recent.resize(plan.reload.preflight_messages);
         self.tracks.send_replace(Arc::new(Track { generation: Arc::clone(&change.generation), lanes }));

@@ -57,6 +57,7 @@ fn status() -> Status {
             in_flight: 120,
             redelivered: 3,
             lanes: [("broadcast".to_owned(), lane(1180, 7)), ("history".to_owned(), lane(1080, 7))].into(),
+            generations: BTreeMap::new(),
             balanced: true,
         },
         plugins: vec![plugin("seal", Kind::Cipher, &[]), plugin("validate", Kind::Validator, &["clock", "log"])],

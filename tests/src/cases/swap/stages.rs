@@ -132,7 +132,13 @@ async fn steps_are_added_reordered_and_removed_under_load() {
         });
     });
     let sent = publisher.stop();
-    trial.rig.settled(sent as u64);
+    let ledger = trial.rig.settled(sent as u64);
+    for name in ["broadcast", "history"] {
+        let of = |generation: &Value| generation[name]["delivered"].as_u64().unwrap();
+        let by_generation: Vec<u64> = ledger["generations"].as_object().unwrap().values().map(of).collect();
+        assert_eq!(by_generation.len(), 4, "{ledger:#}");
+        assert!(by_generation[0] > 0 && by_generation.iter().sum::<u64>() == sent as u64, "{ledger:#}");
+    }
     trial.arrived(sent).await;
     trial.rig.stop().await;
 }

@@ -42,6 +42,34 @@ async fn f21_an_outage_of_redis_loses_no_broadcast_keeps_the_order_and_rows_are_
 }
 
 #[tokio::test]
+async fn a_sink_that_may_be_left_out_is_tried_now_and_then_and_not_for_every_batch() {
+    const COUNT: usize = 20_000;
+    let (mut rig, mut server) = with_redis().await;
+    rig.pipeline.sinks = rig
+        .pipeline
+        .sinks
+        .replacen("on_failure = \"park\"", "on_failure = \"discard\"", 1)
+        .replace("park_after = \"200ms\"\n", "");
+    rig.start();
+    server.service.stop().unwrap();
+    publish(&rig, 0..COUNT).await;
+    let ledger = rig.settled(COUNT as u64);
+    assert_eq!(lane(&ledger, "broadcast", "dropped"), COUNT as u64, "{ledger:#}");
+    let metrics = rig.host().get("/metrics").unwrap().text();
+    let failures =
+        metrics.lines().filter(|line| line.starts_with("tidegate_stage_failures_total") && line.contains("sinks.broadcast"));
+    let failures: u64 = failures.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum();
+    assert!((1..80).contains(&failures), "{failures} attempts for {} batches at least", COUNT / 128);
+    stored(&rig, COUNT).await;
+    server.service.start().unwrap();
+    rig.host().wait_ready().unwrap();
+    publish(&rig, COUNT..COUNT + 10).await;
+    rig.settled(COUNT as u64 + 10);
+    assert_eq!(rig.key.reconnected().await.length().await, 10);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn l8_what_is_malformed_does_not_vanish() {
     let mut rig = Rig::shipped().await;
     rig.start();
