@@ -11,6 +11,7 @@ mod lanes;
 mod postgres;
 mod rabbitmq;
 mod redis;
+mod replicas;
 mod saboteur;
 mod swap;
 mod windows;

@@ -1,8 +1,8 @@
 //! How many messages the broker may send ahead, so that they fit into a number of bytes.
 //!
 //! AMQP counts messages and not bytes (RabbitMQ has no `prefetch_size`), so the window follows what comes: it begins with as many of the largest
-//! messages as fit, opens when it is full of smaller ones, and closes at once when a larger message is seen. A window of small
-//! messages that all at once become large is sent whole before that can be seen: that, and no more, is beyond the limit.
+//! messages as fit, opens once there was a whole window of smaller ones, and closes at once when a larger message is seen. A window of small
+//! messages that all at once become large is sent whole before that can be seen: that is beyond the limit.
 
 /// The largest message that a broker takes if nothing else is said (`max_message_size` of RabbitMQ 4: 16 MiB).
 const LARGEST: usize = 16 << 20;
@@ -23,10 +23,10 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// The first window: nothing is known of the messages yet.
-    pub(super) fn new(prefetch: u16, bytes: usize) -> Self {
+    /// The first window: nothing is known of the messages yet. A `careful` one supposes the worst of them.
+    pub(super) fn new(prefetch: u16, bytes: usize, careful: bool) -> Self {
         let mut allowance = Self { most: usize::from(prefetch.max(1)), bytes, now: 0, largest: 0, seen: 0 };
-        allowance.now = allowance.fitting(LARGEST);
+        allowance.now = if careful { allowance.fitting(LARGEST) } else { allowance.most };
         allowance
     }
 
@@ -53,13 +53,14 @@ impl Allowance {
         fitting < self.now || opens
     }
 
-    /// Changes the window where that is right while so many messages are out; says whether it did.
+    /// Changes the window where that is right; says whether it did. `unacknowledged` messages are out, and none waits on the queue where it is
+    /// `empty`.
     ///
-    /// It opens only when it is full: what is on its way to a consumer that is cancelled a quorum queue takes back, and delivers late. A window
-    /// that is never full holds nothing up.
-    pub(super) fn change(&mut self, unacknowledged: usize) -> bool {
+    /// It opens only when nothing can be on its way: what is on its way to a consumer that is cancelled a quorum queue takes back, and delivers
+    /// late. That is so when the window is full, and when the queue is empty.
+    pub(super) fn change(&mut self, unacknowledged: usize, empty: bool) -> bool {
         let fitting = self.fitting(self.largest);
-        let changes = self.may_change() && (fitting < self.now || unacknowledged >= self.now);
+        let changes = self.may_change() && (fitting < self.now || unacknowledged >= self.now || empty);
         if changes {
             (self.now, self.largest, self.seen) = (fitting, 0, 0);
         }
@@ -80,19 +81,19 @@ mod tests {
     /// Notes messages of one size that are all out, and says whether the window changes.
     fn full(allowance: &mut Allowance, size: usize, count: usize) -> bool {
         allowance.note(std::iter::repeat_n(size, count));
-        allowance.change(count)
+        allowance.change(count, false)
     }
 
     #[test]
     fn small_messages_open_the_window_and_a_large_one_closes_it() {
-        let mut allowance = Allowance::new(2048, 256 * MIB);
+        let mut allowance = Allowance::new(2048, 256 * MIB, true);
         assert_eq!(allowance.prefetch(), 16);
         assert!(!full(&mut allowance, 290, 15), "the window is not full");
         assert!(full(&mut allowance, 290, 16));
         assert_eq!(allowance.prefetch(), 2048);
         assert!(!full(&mut allowance, 290, 5000));
         allowance.note([290, 4 * MIB].into_iter());
-        assert!(allowance.change(2));
+        assert!(allowance.change(2, false));
         assert_eq!(allowance.prefetch(), 64);
         assert!(!full(&mut allowance, 4 * MIB, 64));
         assert!(full(&mut allowance, 290, 64));
@@ -100,29 +101,41 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_is_not_full_stays_as_it_is() {
-        let mut allowance = Allowance::new(2048, 256 * MIB);
+    fn a_window_that_is_not_full_opens_only_before_an_empty_queue() {
+        let mut allowance = Allowance::new(2048, 256 * MIB, true);
         for _ in 0..100 {
             allowance.note([290; 10].into_iter());
-            assert!(!allowance.change(10));
+            assert!(!allowance.change(10, false));
         }
+        assert_eq!(allowance.prefetch(), 16);
+        allowance.note([290; 16].into_iter());
+        assert!(allowance.change(1, true), "nothing is on its way from an empty queue");
+        assert_eq!(allowance.prefetch(), 2048);
+    }
+
+    #[test]
+    fn a_window_that_began_open_closes_at_the_first_large_message() {
+        let mut allowance = Allowance::new(2048, 256 * MIB, false);
+        assert_eq!(allowance.prefetch(), 2048);
+        allowance.note([16 * MIB].into_iter());
+        assert!(allowance.change(1, false));
         assert_eq!(allowance.prefetch(), 16);
     }
 
     #[test]
     fn it_never_closes_altogether_and_never_passes_the_prefetch() {
-        let mut allowance = Allowance::new(2048, MIB);
+        let mut allowance = Allowance::new(2048, MIB, true);
         assert_eq!(allowance.prefetch(), 1);
         assert!(!full(&mut allowance, 64 * MIB, 1));
         assert_eq!(allowance.prefetch(), 1);
         assert!(full(&mut allowance, 0, 1));
         assert_eq!(allowance.prefetch(), 2048);
-        assert_eq!(Allowance::new(7, usize::MAX).prefetch(), 7);
+        assert_eq!(Allowance::new(7, usize::MAX, true).prefetch(), 7);
     }
 
     #[test]
     fn a_window_that_would_open_only_a_little_stays_as_it_is() {
-        let mut allowance = Allowance::new(2048, 256 * MIB);
+        let mut allowance = Allowance::new(2048, 256 * MIB, true);
         assert!(full(&mut allowance, MIB, 16));
         assert_eq!(allowance.prefetch(), 256);
         assert!(!full(&mut allowance, MIB * 9 / 10, 256));

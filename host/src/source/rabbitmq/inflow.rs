@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::Settings;
 use super::allowance::Allowance;
+use super::declare;
 use super::link::Link;
 use super::receipts::Receipts;
 use crate::source::StageError;
@@ -32,7 +33,10 @@ pub(super) struct Inflow {
 impl Inflow {
     /// Starts to consume.
     pub(super) async fn open(link: &Link, channel: Channel, settings: &Settings) -> Result<Self, StageError> {
-        let allowance = Allowance::new(settings.prefetch, settings.max_in_flight_bytes);
+        let found = declare::look(link, &channel, &settings.queue).await?;
+        // Beside other consumers a window is not changed again: see `fit`.
+        let careful = found.consumer_count() == 0;
+        let allowance = Allowance::new(settings.prefetch, settings.max_in_flight_bytes, careful);
         let mut inflow = Self { channel, queue: settings.queue.clone(), allowance, consumers: VecDeque::new(), started: 0 };
         inflow.consume(link).await?;
         Ok(inflow)
@@ -76,9 +80,13 @@ impl Inflow {
         if !self.allowance.may_change() {
             return Ok(());
         }
+        // Another one would get the queue that has a single active consumer, and RabbitMQ 3.10 breaks such a classic queue when the active one is
+        // cancelled while another waits.
+        let found = declare::look(link, &self.channel, &self.queue).await?;
         // An acknowledgement in between would let the broker send what the cancelled consumer does not take any more.
         let _quiet = receipts.hold().await;
-        if !self.allowance.change(usize::try_from(receipts.unacknowledged()).unwrap_or(usize::MAX)) {
+        let unacknowledged = usize::try_from(receipts.unacknowledged()).unwrap_or(usize::MAX);
+        if found.consumer_count() > 1 || !self.allowance.change(unacknowledged, found.message_count() == 0) {
             return Ok(());
         }
         debug!(queue = self.queue, prefetch = self.allowance.prefetch(), "the window is fitted to the size of the messages");

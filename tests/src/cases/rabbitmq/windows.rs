@@ -32,10 +32,16 @@ async fn the_window_opens_for_small_messages_and_closes_for_large_ones() {
     // Whatever the messages will be like: of the largest that there are, one fits.
     let first = running.take(1).await;
     settle(first, Outcome::Delivered);
-    let mut taken = running.take(100).await;
-    assert_eq!(queue.depth(&queue.name).await, 199, "the window is open");
-    settle(taken.drain(..), Outcome::Delivered);
-    settle_next(&mut running, 199).await;
+    let mut taken = Vec::new();
+    while taken.len() < 100 {
+        taken.extend(running.batch().await);
+    }
+    // What the first window had is beside the second one.
+    assert!((100..=101).contains(&taken.len()), "the window is {}", taken.len());
+    assert_eq!(queue.depth(&queue.name).await, 299 - taken.len() as u64);
+    let rest = 299 - taken.len();
+    settle(taken, Outcome::Delivered);
+    settle_next(&mut running, rest).await;
 
     queue.publish((0..8).map(|_| vec![b'x'; MIB])).await;
     settle_next(&mut running, 8).await;
