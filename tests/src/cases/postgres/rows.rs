@@ -22,6 +22,17 @@ async fn values_are_stored_to_the_letter_and_in_order() {
 }
 
 #[tokio::test]
+async fn p4_a_batch_with_more_values_than_a_statement_takes_parameters_is_stored_whole() {
+    let store = Store::with("CREATE TABLE t (n bigserial PRIMARY KEY, a text, b text, c text, d text)").await;
+    let mut settings = store.settings(&["a", "b", "c", "d"]);
+    settings.timeout = std::time::Duration::from_secs(30);
+    let batch: Vec<_> = (0..20_000).map(|number| message(format!(r#"{{"a":"{number}","b":"x","c":"y","d":"z"}}"#))).collect();
+    let written = sink(settings).write(&batch).await.unwrap();
+    assert_eq!(written.refused.len(), 0);
+    assert_eq!(store.column("a").await, (0..20_000).map(|number| Some(number.to_string())).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_text_becomes_whatever_its_column_is() {
     let table = "
         CREATE TYPE mood AS ENUM ('calm', 'wild');

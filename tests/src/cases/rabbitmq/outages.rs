@@ -5,6 +5,7 @@ use std::time::Duration;
 use tidegate::delivery::settle;
 use tidegate::ledger::Outcome;
 use tidegate::source::rabbitmq::Settings;
+use tidegate_harness::rabbitmq::RabbitMq;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -36,6 +37,46 @@ async fn a_connection_that_is_lost_is_made_again_and_what_was_not_acknowledged_c
     let balance = ledger.balance();
     assert_eq!((balance.received, balance.acked, balance.returned, balance.in_flight), (16, 10, 6, 0));
     assert!(balance.balanced, "{balance:?}");
+    assert_eq!(queue.depth(&queue.name).await, 0);
+}
+
+#[tokio::test]
+async fn a1_after_a_reconnect_no_more_than_the_prefetch_is_out_again() {
+    let (queue, proxy) = (Queue::classic().await, Proxy::start().await);
+    queue.publish((0..25).map(|index| index.to_string())).await;
+    let mut running = Running::start(Settings { uri: proxy.url().as_str().into(), prefetch: 10, ..settings(&queue.name) });
+    let lost = running.take(10).await;
+    proxy.cut().await;
+    let again = running.take(10).await;
+    assert!(running.nothing_for(Duration::from_millis(300)).await, "the eleventh message came before the first was settled");
+    assert_eq!(queue.depth(&queue.name).await, 15);
+    // A2: what belongs to the lost channel acknowledges nothing on the new one.
+    settle(lost, Outcome::Delivered);
+    assert_eq!(running.ledger.balance().acked, 0);
+    settle(again, Outcome::Delivered);
+    running.acked(10).await;
+    settle(running.take(10).await, Outcome::Delivered);
+    settle(running.take(5).await, Outcome::Delivered);
+    assert_eq!(running.stop().await, 0);
+    assert_eq!(queue.depth(&queue.name).await, 0);
+}
+
+#[tokio::test]
+async fn a5_a_channel_that_the_broker_closes_over_a_late_acknowledgement_is_opened_again_and_nothing_is_lost() {
+    let server = RabbitMq::start().unwrap();
+    for setting in ["consumer_timeout", "channel_tick_interval"] {
+        server.ctl(&["eval", &format!("application:set_env(rabbit, {setting}, 1000).")]).unwrap();
+    }
+    let queue = Queue::declared(&server.url(), Default::default()).await;
+    queue.publish(["a", "b"]).await;
+    let mut running = Running::start(Settings { uri: server.url().as_str().into(), ..settings(&queue.name) });
+    let late = running.take(2).await;
+    // Held until the broker has lost its patience: they come again.
+    let again = running.take(2).await;
+    settle(late, Outcome::Delivered);
+    settle(again, Outcome::Delivered);
+    running.acked(2).await;
+    assert_eq!(running.stop().await, 0);
     assert_eq!(queue.depth(&queue.name).await, 0);
 }
 
