@@ -1,7 +1,6 @@
 //! The servers, the wires to them, the host, and what is done to them.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::thread;
@@ -63,16 +62,16 @@ impl World {
         });
         let (rabbitmq, redis, postgres) = servers?;
         declare(&rabbitmq.url())?;
-        let wires = [wire(&rabbitmq.url())?, wire(&redis.url())?, wire(&postgres.url())?];
+        let wires = [Wire::to(&rabbitmq.url())?, Wire::to(&redis.url())?, Wire::to(&postgres.url())?];
         let folder = Scratch::new("chaos")?;
         let components = copy_components(&parts.plugins, folder.path())?;
         let [to_rabbitmq, to_redis, to_postgres] = &wires;
         let ends = Ends {
-            amqp_url: &to_rabbitmq.through(&rabbitmq.url()),
+            amqp_url: to_rabbitmq.url(),
             queue: QUEUE,
-            redis_url: &to_redis.through(&redis.url()),
+            redis_url: to_redis.url(),
             key: KEY,
-            database_url: &to_postgres.through(&postgres.url()),
+            database_url: to_postgres.url(),
         };
         let mut pipeline = Pipeline::shipped(ends, &components, &folder.path().join("cache"))?;
         pipeline.sinks += RELOAD;
@@ -176,14 +175,6 @@ fn save(file: &Path, content: &[u8]) -> Result<()> {
     let beside = file.with_extension("new");
     fs::write(&beside, content).doing("writing a file")?;
     fs::rename(&beside, file).doing("renaming a file")
-}
-
-fn wire(url: &str) -> Result<Wire> {
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = authority.split(['/', '?']).next().unwrap_or_default();
-    let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    let port: u16 = port.ok_or_else(|| Failure::new("a server's address has no port"))?;
-    Wire::to(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
 fn copy_components(from: &Path, folder: &Path) -> Result<PathBuf> {

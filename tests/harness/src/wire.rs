@@ -1,13 +1,13 @@
 //! A wire to a server that can be cut, fall silent, or become slow.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::Result;
 use crate::failure::While;
+use crate::{Failure, Result};
 
 /// Bytes that travel at once.
 const CHUNK: usize = 1 << 16;
@@ -15,7 +15,7 @@ const CHUNK: usize = 1 << 16;
 /// The wire: whoever connects to its address is connected to the server behind it.
 #[derive(Debug)]
 pub struct Wire {
-    address: SocketAddr,
+    url: String,
     state: Arc<State>,
 }
 
@@ -46,38 +46,30 @@ impl State {
 }
 
 impl Wire {
-    /// A wire to a server.
+    /// A wire to the server of an address, `scheme://user:password@host:port/…`.
     ///
     /// # Errors
-    /// Fails when nothing can listen on the loopback interface.
-    pub fn to(server: SocketAddr) -> Result<Self> {
+    /// Fails when the address has no port, or nothing can listen on the loopback interface.
+    pub fn to(url: &str) -> Result<Self> {
+        let (head, server, tail) = parts(url).ok_or_else(|| Failure::new("a wire needs an address with a port"))?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).doing("opening a wire")?;
         let address = listener.local_addr().doing("opening a wire")?;
-        let state = Arc::<State>::default();
+        let (url, server, state) = (format!("{head}{address}{tail}"), server.to_owned(), Arc::<State>::default());
         let shared = Arc::clone(&state);
         // It ends with the process: a thread that waits for connections costs nothing.
         thread::spawn(move || {
             for near in listener.incoming().map_while(std::result::Result::ok) {
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || join(near, server, &shared));
+                let (server, shared) = (server.clone(), Arc::clone(&shared));
+                thread::spawn(move || join(near, &server, &shared));
             }
         });
-        Ok(Self { address, state })
+        Ok(Self { url, state })
     }
 
-    /// Where one connects to it.
+    /// The server's address by this wire.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// An address of the server (`scheme://user:password@host:port/…`) by this wire.
-    #[must_use]
-    pub fn through(&self, url: &str) -> String {
-        let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-        let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
-        let user = authority.rsplit_once('@').map(|(user, _)| format!("{user}@")).unwrap_or_default();
-        format!("{scheme}://{user}{}{path}", self.address)
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Connections stay open, new ones are taken, and nothing goes through.
@@ -107,7 +99,16 @@ impl Wire {
     }
 }
 
-fn join(near: TcpStream, server: SocketAddr, state: &Arc<State>) {
+/// What stands before `host:port` in an address, itself, and what stands behind it.
+fn parts(url: &str) -> Option<(&str, &str, &str)> {
+    let start = url.find("://")? + "://".len();
+    let end = url.get(start..)?.find(['/', '?']).map_or(url.len(), |at| start + at);
+    let start = url.get(start..end)?.rfind('@').map_or(start, |at| start + at + 1);
+    let server = url.get(start..end).filter(|server| server.contains(':'))?;
+    Some((url.get(..start)?, server, url.get(end..)?))
+}
+
+fn join(near: TcpStream, server: &str, state: &Arc<State>) {
     state.admitted();
     let Ok(far) = TcpStream::connect(server) else { return };
     let clone = |stream: &TcpStream| stream.try_clone();
@@ -145,10 +146,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_leads_through_the_wire_and_keeps_its_user_and_path() {
-        let wire = Wire::to(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))).unwrap();
-        let address = wire.address();
-        assert_eq!(wire.through("amqp://guest:guest@127.0.0.1:5672/%2f"), format!("amqp://guest:guest@{address}/%2f"));
-        assert_eq!(wire.through("redis://127.0.0.1:6379"), format!("redis://{address}"));
+    fn an_address_is_taken_apart_around_its_server() {
+        assert_eq!(parts("amqp://guest:p%40@127.0.0.1:5672/%2f"), Some(("amqp://guest:p%40@", "127.0.0.1:5672", "/%2f")));
+        assert_eq!(parts("redis://127.0.0.1:6379"), Some(("redis://", "127.0.0.1:6379", "")));
+        assert_eq!(parts("redis://localhost"), None);
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_until_it_is_silent_or_cut() {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let wire = Wire::to(&format!("tcp://{}", server.local_addr().unwrap())).unwrap();
+        let mut near = TcpStream::connect(wire.url().trim_start_matches("tcp://")).unwrap();
+        let (mut far, _) = server.accept().unwrap();
+        let mut byte = [0];
+        near.write_all(b"a").unwrap();
+        far.read_exact(&mut byte).unwrap();
+        wire.fall_silent();
+        near.write_all(b"b").unwrap();
+        far.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        assert!(far.read_exact(&mut byte).is_err(), "something came through");
+        wire.speak();
+        far.set_read_timeout(None).unwrap();
+        far.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"b");
+        wire.cut();
+        assert_eq!(far.read(&mut byte).unwrap_or(0), 0);
     }
 }

@@ -2,7 +2,6 @@
 
 mod letters;
 mod outages;
-mod proxy;
 mod running;
 mod windows;
 

@@ -12,11 +12,12 @@ use tidegate::message::{Message, MessageId, NoProperties};
 use tidegate::source::rabbitmq::{Mailbox, Settings};
 use tidegate::source::{Letter, Mailbox as _, SideQueue, header};
 use tidegate_harness::rabbitmq::RabbitMq;
+use tidegate_harness::wire::Wire;
 use tokio::time::Instant;
 
-use super::proxy::Proxy;
 use super::running::{Running, settings};
 use crate::broker::{Queue, eventually};
+use crate::servers::amqp_url;
 
 fn letter(body: impl Into<Bytes>) -> Letter {
     Letter { message: Message::new(None, body.into(), Arc::new(NoProperties)), headers: Vec::new() }
@@ -160,13 +161,13 @@ async fn a_parked_letter_keeps_the_id_that_the_body_gave_it() {
 
 #[tokio::test]
 async fn puts_to_several_queues_at_once_all_arrive_and_survive_a_lost_connection() {
-    let (queue, proxy) = (Queue::classic().await, Proxy::start().await);
-    let mailbox = Mailbox::new(Settings { uri: proxy.url().as_str().into(), ..settings(&queue.name) }, "source.rabbitmq");
+    let (queue, wire) = (Queue::classic().await, Wire::to(&amqp_url()).unwrap());
+    let mailbox = Mailbox::new(Settings { uri: wire.url().into(), ..settings(&queue.name) }, "source.rabbitmq");
     let (dead, other) = (SideQueue::Dead, SideQueue::Parked("broadcast".into()));
     let (first, second) = (letters(0..1500), letters(1500..1600));
     let put = tokio::join!(mailbox.put(&dead, &first), mailbox.put(&other, &first), mailbox.put(&dead, &second));
     assert!(put.0.is_ok() && put.1.is_ok() && put.2.is_ok(), "{put:?}");
-    proxy.cut().await;
+    wire.cut();
     // The loss may be noticed by the first letter only, which then fails and is put again.
     eventually("a letter to be put", async || mailbox.put(&dead, &letters(0..1)).await.is_ok()).await;
     assert!(queue.depth(&queue.dead()).await > 1600);
@@ -187,15 +188,15 @@ async fn a_side_queue_that_is_deleted_meanwhile_is_declared_again_and_no_letter_
 
 #[tokio::test]
 async fn a_put_at_a_silent_broker_fails_in_time() {
-    let (queue, proxy) = (Queue::classic().await, Proxy::start().await);
-    let limits = Settings { uri: proxy.url().as_str().into(), timeout: Duration::from_secs(1), ..settings(&queue.name) };
+    let (queue, wire) = (Queue::classic().await, Wire::to(&amqp_url()).unwrap());
+    let limits = Settings { uri: wire.url().into(), timeout: Duration::from_secs(1), ..settings(&queue.name) };
     let mailbox = Mailbox::new(limits, "source.rabbitmq");
     mailbox.put(&SideQueue::Dead, &letters(0..1)).await.unwrap();
-    proxy.fall_silent();
+    wire.fall_silent();
     let since = Instant::now();
     assert_eq!(mailbox.put(&SideQueue::Dead, &letters(1..2)).await.unwrap_err().code, "timeout");
     assert!(since.elapsed() < Duration::from_secs(3));
-    proxy.speak();
+    wire.speak();
     mailbox.put(&SideQueue::Dead, &letters(1..2)).await.unwrap();
 }
 

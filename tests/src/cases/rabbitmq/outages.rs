@@ -6,25 +6,25 @@ use tidegate::delivery::settle;
 use tidegate::ledger::Outcome;
 use tidegate::source::rabbitmq::Settings;
 use tidegate_harness::rabbitmq::RabbitMq;
+use tidegate_harness::wire::Wire;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::proxy::Proxy;
 use super::running::{Running, settings};
 use crate::broker::{Queue, eventually};
-use crate::servers::shared;
+use crate::servers::{amqp_url, shared};
 
 #[tokio::test]
 async fn a_connection_that_is_lost_is_made_again_and_what_was_not_acknowledged_comes_again() {
-    let (queue, proxy) = (Queue::classic().await, Proxy::start().await);
+    let (queue, wire) = (Queue::classic().await, Wire::to(&amqp_url()).unwrap());
     queue.publish((0..10).map(|index| index.to_string())).await;
-    let mut running = Running::start(Settings { uri: proxy.url().as_str().into(), ..settings(&queue.name) });
+    let mut running = Running::start(Settings { uri: wire.url().into(), ..settings(&queue.name) });
     let mut deliveries = running.take(10).await;
     let unsettled = deliveries.split_off(4);
     settle(deliveries, Outcome::Delivered);
     running.acked(4).await;
-    proxy.cut().await;
+    wire.cut();
     let again = running.take(6).await;
     assert!(again.iter().all(|delivery| delivery.message.properties.get("redelivered").as_deref() == Some("true")));
     // What belongs to the lost connection settles into nothing.
@@ -42,11 +42,11 @@ async fn a_connection_that_is_lost_is_made_again_and_what_was_not_acknowledged_c
 
 #[tokio::test]
 async fn a1_after_a_reconnect_no_more_than_the_prefetch_is_out_again() {
-    let (queue, proxy) = (Queue::classic().await, Proxy::start().await);
+    let (queue, wire) = (Queue::classic().await, Wire::to(&amqp_url()).unwrap());
     queue.publish((0..25).map(|index| index.to_string())).await;
-    let mut running = Running::start(Settings { uri: proxy.url().as_str().into(), prefetch: 10, ..settings(&queue.name) });
+    let mut running = Running::start(Settings { uri: wire.url().into(), prefetch: 10, ..settings(&queue.name) });
     let lost = running.take(10).await;
-    proxy.cut().await;
+    wire.cut();
     let again = running.take(10).await;
     assert!(running.nothing_for(Duration::from_millis(300)).await, "the eleventh message came before the first was settled");
     assert_eq!(queue.depth(&queue.name).await, 15);
@@ -119,18 +119,18 @@ async fn a_consumer_that_the_broker_cancels_comes_back_to_a_queue_declared_anew(
 
 #[tokio::test]
 async fn a_broker_that_falls_silent_is_noticed_by_its_heartbeat_and_left_to_itself() {
-    let (queue, proxy) = (Queue::classic().await, Proxy::start().await);
+    let (queue, wire) = (Queue::classic().await, Wire::to(&amqp_url()).unwrap());
     queue.publish(["a"]).await;
-    let uri = proxy.url().as_str().into();
+    let uri = wire.url().into();
     let limits = Settings { uri, heartbeat: Duration::from_secs(1), timeout: Duration::from_secs(1), ..settings(&queue.name) };
     let mut running = Running::start(limits);
     let unsettled = running.take(1).await;
-    proxy.fall_silent();
+    wire.fall_silent();
     let since = Instant::now();
     running.is_down().await;
     assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
     assert_eq!(running.ledger.balance().in_flight, 0);
-    proxy.speak();
+    wire.speak();
     assert_eq!(running.bodies(1).await, ["a"]);
     drop(unsettled);
     assert_eq!(running.stop().await, 0);
@@ -138,12 +138,12 @@ async fn a_broker_that_falls_silent_is_noticed_by_its_heartbeat_and_left_to_itse
 
 #[tokio::test]
 async fn a_stop_ends_in_time_although_the_broker_is_silent() {
-    let (queue, proxy) = (Queue::classic().await, Proxy::start().await);
+    let (queue, wire) = (Queue::classic().await, Wire::to(&amqp_url()).unwrap());
     queue.publish(["a"]).await;
-    let uri = proxy.url().as_str().into();
+    let uri = wire.url().into();
     let mut running = Running::start(Settings { uri, timeout: Duration::from_secs(1), ..settings(&queue.name) });
     let deliveries = running.take(1).await;
-    proxy.fall_silent();
+    wire.fall_silent();
     let since = Instant::now();
     settle(deliveries, Outcome::Delivered);
     running.stop().await;

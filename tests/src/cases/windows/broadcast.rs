@@ -119,12 +119,11 @@ async fn l10_a_key_of_another_type_is_never_deleted_and_what_it_holds_up_comes_w
 #[tokio::test]
 async fn d2_a_reply_of_redis_that_is_lost_loses_no_broadcast_and_doubles_no_row() {
     let server = Redis::start().unwrap();
-    let address = server.url().trim_start_matches("redis://").parse().unwrap();
-    let wire = Wire::to(address).unwrap();
+    let wire = Wire::to(&server.url()).unwrap();
     let mut rig = Rig::shipped().await;
     rig.broadcast_through(&server).await;
     rig.adjust("broadcast", "park_after = \"200ms\"");
-    rig.pipeline.sinks = rig.pipeline.sinks.replace(&server.url(), &wire.through(&server.url()));
+    rig.pipeline.sinks = rig.pipeline.sinks.replace(&server.url(), wire.url());
     rig.start();
     for round in 0..5 {
         publish(&rig, round * 200..round * 200 + 100).await;
