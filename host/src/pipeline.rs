@@ -11,6 +11,7 @@ mod aboard;
 mod build;
 mod carry;
 mod chain;
+mod change;
 mod circuit;
 mod dead_letter;
 mod gate;

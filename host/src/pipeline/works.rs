@@ -1,6 +1,5 @@
 //! The tasks of one run, and what is changed on them while they run.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +8,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::carry::{Carrier, Inlet};
+use super::change::{Change, Underway};
 use super::circuit::Circuit;
 use super::dead_letter::{Desk, Office};
-use super::generation::Generation;
 use super::halt::Halt;
 use super::lane::{Lane, LaneSettings, Opened, Writer};
 use super::parking::Parking;
@@ -33,37 +32,6 @@ const WRITER_BATCHES: usize = 2;
 const RECOVERY_MESSAGES: usize = 1000;
 /// Longest wait for tasks after the drain; they hold nothing that is not with the broker.
 const ABORT_AFTER: Duration = Duration::from_secs(5);
-
-/// A change that has passed every gate.
-pub(super) struct Change {
-    /// What runs from now on.
-    pub(super) loaded: Arc<Loaded>,
-    /// Its steps.
-    pub(super) generation: Arc<Generation>,
-    /// The source, opened with its new settings; none where the present one stays.
-    pub(super) source: Option<SourceStage>,
-    /// Names of sinks that are opened anew.
-    pub(super) reopened: BTreeSet<Arc<str>>,
-    /// Where the stages are told that are not done at once.
-    pub(super) reply: oneshot::Sender<Vec<Underway>>,
-}
-
-/// A stage that is being opened, closed or opened anew.
-pub(super) enum Underway {
-    /// A lane whose sink is opened anew.
-    Sink {
-        /// `sinks.NAME`.
-        stage: String,
-        /// Number of the settings to wait for.
-        number: u64,
-        /// Tells which are open.
-        opened: watch::Receiver<Opened>,
-    },
-    /// Told when it is done.
-    Told(oneshot::Receiver<StageChange>),
-    /// Done already.
-    Done(StageChange),
-}
 
 /// The tasks of one run.
 pub(super) struct Works {

@@ -14,7 +14,7 @@ use super::swapping::swap;
 use super::{Event, Gate, Gates, Outcome, Request, Standing, Swap, Trigger, Verdict, staging};
 use crate::config::{self, Change as Changed, Class, Loaded, Plan};
 use crate::lifecycle::{Stop, blocking};
-use crate::pipeline::works::Change;
+use crate::pipeline::change::Change;
 use crate::pipeline::{Pipeline, Running};
 use crate::source::journal::Journal;
 use crate::watch::{Timing, Watch};

@@ -10,8 +10,8 @@ use tracing::error;
 
 use super::{StageAction, StageChange, Swap};
 use crate::config::{self, Change as Changed, Plan};
+use crate::pipeline::change::{Change, Underway};
 use crate::pipeline::generation::Generation;
-use crate::pipeline::works::{Change, Underway};
 use crate::pipeline::{Pipeline, Running, stages};
 use crate::source::StageError;
 use crate::source::journal::Journal;

@@ -7,6 +7,17 @@ use crate::broker::eventually;
 use crate::host::Rig;
 use crate::store::row_count;
 
+/// A rig that waits for its database for ever, and for so long when it is stopped.
+async fn blocking(drain_timeout: &str) -> (Rig, Postgres) {
+    let server = Postgres::start(Durability::NoFsync).unwrap();
+    let mut rig = Rig::shipped().await;
+    rig.store_into(&server).await;
+    let (broadcast, history) = rig.pipeline.sinks.split_once("[sinks.history]").unwrap();
+    rig.pipeline.sinks = format!("{broadcast}[sinks.history]{}", history.replacen("\"park\"", "\"block\"", 1));
+    rig.pipeline.head += &format!("drain_timeout = \"{drain_timeout}\"\n");
+    (rig, server)
+}
+
 #[tokio::test]
 async fn l1_a_crash_after_an_acknowledgement_loses_no_row() {
     const COUNT: usize = 20_000;
@@ -38,15 +49,7 @@ async fn l1_a_crash_after_an_acknowledgement_loses_no_row() {
 
 #[tokio::test]
 async fn l13_a_stop_past_its_drain_timeout_leaves_the_rest_to_the_broker_and_says_how_many() {
-    let server = Postgres::start(Durability::NoFsync).unwrap();
-    let mut rig = Rig::shipped().await;
-    rig.store_into(&server).await;
-    rig.pipeline.sinks = rig.pipeline.sinks.replacen(
-        "on_failure = \"park\"\n\n[sinks.history.postgres]",
-        "on_failure = \"block\"\n\n[sinks.history.postgres]",
-        1,
-    );
-    rig.pipeline.head += "drain_timeout = \"1s\"\n";
+    let (mut rig, server) = blocking("1s").await;
     rig.start();
     publish(&rig, 0..10).await;
     rig.settled(10);
@@ -68,15 +71,7 @@ async fn l13_a_stop_past_its_drain_timeout_leaves_the_rest_to_the_broker_and_say
 
 #[tokio::test]
 async fn l13_a_second_signal_ends_at_once_and_the_broker_has_what_was_not_acknowledged() {
-    let server = Postgres::start(Durability::NoFsync).unwrap();
-    let mut rig = Rig::shipped().await;
-    rig.store_into(&server).await;
-    rig.pipeline.sinks = rig.pipeline.sinks.replacen(
-        "on_failure = \"park\"\n\n[sinks.history.postgres]",
-        "on_failure = \"block\"\n\n[sinks.history.postgres]",
-        1,
-    );
-    rig.pipeline.head += "drain_timeout = \"10m\"\n";
+    let (mut rig, server) = blocking("10m").await;
     rig.start();
     server.service.pause().unwrap();
     publish(&rig, 0..50).await;
