@@ -19,7 +19,7 @@ use super::reload::{StageAction, StageChange};
 use super::stages::{self, SourceStage};
 use super::track::{Doorway, Track, WINDOW};
 use super::{Ended, Pipeline};
-use crate::config::{Loaded, Plan, SinkPlan};
+use crate::config::{Plan, SinkPlan};
 use crate::delivery::Delivery;
 use crate::lifecycle::{Stop, Tasks};
 use crate::source::journal::Journal;
