@@ -18,14 +18,16 @@ pub(super) struct Allowance {
     now: usize,
     /// The largest message since `seen` was 0.
     largest: usize,
-    /// Messages since the window was last looked at.
+    /// The largest message of the whole window before that, where there was one.
+    before: Option<usize>,
+    /// Messages since then.
     seen: usize,
 }
 
 impl Allowance {
     /// The first window: nothing is known of the messages yet. A `careful` one supposes the worst of them.
     pub(super) fn new(prefetch: u16, bytes: usize, careful: bool) -> Self {
-        let mut allowance = Self { most: usize::from(prefetch.max(1)), bytes, now: 0, largest: 0, seen: 0 };
+        let mut allowance = Self { most: usize::from(prefetch.max(1)), bytes, now: 0, largest: 0, before: None, seen: 0 };
         allowance.now = if careful { allowance.fitting(LARGEST) } else { allowance.most };
         allowance
     }
@@ -38,7 +40,7 @@ impl Allowance {
     /// Notes the sizes of messages that came.
     pub(super) fn note(&mut self, sizes: impl Iterator<Item = usize>) {
         if self.seen >= self.now {
-            (self.largest, self.seen) = (0, 0);
+            (self.before, self.largest, self.seen) = (Some(self.largest), 0, 0);
         }
         for size in sizes {
             self.largest = self.largest.max(size);
@@ -48,8 +50,9 @@ impl Allowance {
 
     /// Whether the window may be another one, as far as the sizes tell.
     pub(super) fn may_change(&self) -> bool {
-        let fitting = self.fitting(self.largest);
-        let opens = self.seen >= self.now && fitting > self.now && (fitting >= self.now * 2 || fitting == self.most);
+        let fitting = self.wanted();
+        let is_known = self.before.is_some() || self.seen >= self.now;
+        let opens = is_known && fitting > self.now && (fitting >= self.now * 2 || fitting == self.most);
         fitting < self.now || opens
     }
 
@@ -59,12 +62,17 @@ impl Allowance {
     /// It opens only when nothing can be on its way: what is on its way to a consumer that is cancelled a quorum queue takes back, and delivers
     /// late. That is so when the window is full, and when the queue is empty.
     pub(super) fn change(&mut self, unacknowledged: usize, empty: bool) -> bool {
-        let fitting = self.fitting(self.largest);
+        let fitting = self.wanted();
         let changes = self.may_change() && (fitting < self.now || unacknowledged >= self.now || empty);
         if changes {
-            (self.now, self.largest, self.seen) = (fitting, 0, 0);
+            (self.now, self.largest, self.before, self.seen) = (fitting, 0, None, 0);
         }
         changes
+    }
+
+    /// As many messages as fit of those that came last.
+    fn wanted(&self) -> usize {
+        self.fitting(self.largest.max(self.before.unwrap_or(0)))
     }
 
     fn fitting(&self, size: usize) -> usize {
@@ -96,6 +104,7 @@ mod tests {
         assert!(allowance.change(2, false));
         assert_eq!(allowance.prefetch(), 64);
         assert!(!full(&mut allowance, 4 * MIB, 64));
+        assert!(!full(&mut allowance, 290, 64), "the window before had large ones");
         assert!(full(&mut allowance, 290, 64));
         assert_eq!(allowance.prefetch(), 2048);
     }
@@ -114,6 +123,17 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_fills_in_pieces_opens_with_the_last_of_them() {
+        let mut allowance = Allowance::new(2048, 256 * MIB, true);
+        for (count, unacknowledged) in [(10, 10), (6, 6)] {
+            allowance.note(std::iter::repeat_n(290, count));
+            assert!(!allowance.change(unacknowledged, false));
+        }
+        allowance.note([290; 10].into_iter());
+        assert!(allowance.change(16, false), "nothing more comes before it is open");
+    }
+
+    #[test]
     fn a_window_that_began_open_closes_at_the_first_large_message() {
         let mut allowance = Allowance::new(2048, 256 * MIB, false);
         assert_eq!(allowance.prefetch(), 2048);
@@ -128,6 +148,7 @@ mod tests {
         assert_eq!(allowance.prefetch(), 1);
         assert!(!full(&mut allowance, 64 * MIB, 1));
         assert_eq!(allowance.prefetch(), 1);
+        assert!(!full(&mut allowance, 0, 1));
         assert!(full(&mut allowance, 0, 1));
         assert_eq!(allowance.prefetch(), 2048);
         assert_eq!(Allowance::new(7, usize::MAX, true).prefetch(), 7);
