@@ -55,7 +55,7 @@ impl World {
     /// Starts the servers, and makes the folder of the host. The queue must be there before the host starts.
     pub(crate) fn start(parts: Parts, declare: impl FnOnce(&str) -> Result<()>) -> Result<Self> {
         let servers = thread::scope(|scope| {
-            let (rabbitmq, redis) = (scope.spawn(RabbitMq::start), scope.spawn(Redis::start));
+            let (rabbitmq, redis) = (scope.spawn(RabbitMq::start), scope.spawn(Redis::start_durable));
             let postgres = Postgres::start(Durability::NoFsync);
             let panicked = |_| Failure::new("starting a server panicked");
             Ok::<_, Failure>((rabbitmq.join().map_err(panicked)??, redis.join().map_err(panicked)??, postgres?))

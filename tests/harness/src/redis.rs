@@ -20,17 +20,30 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one.
+    /// Starts one, which may lose what it was given in the last two seconds before it is killed.
     ///
     /// # Errors
     /// Fails when Redis is not installed, or does not come up.
     pub fn start() -> Result<Self> {
+        Self::start_syncing("everysec")
+    }
+
+    /// Starts one that answers once what it was given is in its file.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_durable() -> Result<Self> {
+        Self::start_syncing("always")
+    }
+
+    fn start_syncing(when: &'static str) -> Result<Self> {
         ensure(&[Server::Redis])?;
         let (program, scratch, port) = (Server::Redis.folder()?.join("redis-server"), Scratch::new("redis")?, free_port()?);
         let folder = scratch.path().to_owned();
         let command = move || {
             let mut command = Command::new(&program);
             command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
+            command.args(["--appendfsync", when]);
             command.arg("--dir").arg(&folder);
             command
         };

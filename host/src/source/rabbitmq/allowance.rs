@@ -1,7 +1,7 @@
 //! How many messages the broker may send ahead, so that they fit into a number of bytes.
 //!
 //! AMQP counts messages and not bytes (RabbitMQ has no `prefetch_size`), so the window follows what comes: it begins with as many of the largest
-//! messages as fit, opens once there was a whole window of smaller ones, and closes at once when a larger message is seen. A window of small
+//! messages as fit, opens when it is full of smaller ones, and closes at once when a larger message is seen. A window of small
 //! messages that all at once become large is sent whole before that can be seen: that is beyond the limit.
 
 /// The largest message that a broker takes if nothing else is said (`max_message_size` of RabbitMQ 4: 16 MiB).
@@ -56,14 +56,13 @@ impl Allowance {
         fitting < self.now || opens
     }
 
-    /// Changes the window where that is right; says whether it did. `unacknowledged` messages are out, and none waits on the queue where it is
-    /// `empty`.
+    /// Changes the window where that is right while so many messages are out; says whether it did.
     ///
-    /// It opens only when nothing can be on its way: what is on its way to a consumer that is cancelled a quorum queue takes back, and delivers
-    /// late. That is so when the window is full, and when the queue is empty.
-    pub(super) fn change(&mut self, unacknowledged: usize, empty: bool) -> bool {
+    /// It opens only when it is full: what is on its way to a consumer that is cancelled a quorum queue takes back, and delivers late. A window
+    /// that is never full holds nothing up.
+    pub(super) fn change(&mut self, unacknowledged: usize) -> bool {
         let fitting = self.wanted();
-        let changes = self.may_change() && (fitting < self.now || unacknowledged >= self.now || empty);
+        let changes = self.may_change() && (fitting < self.now || unacknowledged >= self.now);
         if changes {
             (self.now, self.largest, self.before, self.seen) = (fitting, 0, None, 0);
         }
@@ -89,7 +88,7 @@ mod tests {
     /// Notes messages of one size that are all out, and says whether the window changes.
     fn full(allowance: &mut Allowance, size: usize, count: usize) -> bool {
         allowance.note(std::iter::repeat_n(size, count));
-        allowance.change(count, false)
+        allowance.change(count)
     }
 
     #[test]
@@ -101,7 +100,7 @@ mod tests {
         assert_eq!(allowance.prefetch(), 2048);
         assert!(!full(&mut allowance, 290, 5000));
         allowance.note([290, 4 * MIB].into_iter());
-        assert!(allowance.change(2, false));
+        assert!(allowance.change(2));
         assert_eq!(allowance.prefetch(), 64);
         assert!(!full(&mut allowance, 4 * MIB, 64));
         assert!(!full(&mut allowance, 290, 64), "the window before had large ones");
@@ -110,16 +109,13 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_is_not_full_opens_only_before_an_empty_queue() {
+    fn a_window_that_is_not_full_stays_as_it_is() {
         let mut allowance = Allowance::new(2048, 256 * MIB, true);
         for _ in 0..100 {
             allowance.note([290; 10].into_iter());
-            assert!(!allowance.change(10, false));
+            assert!(!allowance.change(10));
         }
         assert_eq!(allowance.prefetch(), 16);
-        allowance.note([290; 16].into_iter());
-        assert!(allowance.change(1, true), "nothing is on its way from an empty queue");
-        assert_eq!(allowance.prefetch(), 2048);
     }
 
     #[test]
@@ -127,10 +123,10 @@ mod tests {
         let mut allowance = Allowance::new(2048, 256 * MIB, true);
         for (count, unacknowledged) in [(10, 10), (6, 6)] {
             allowance.note(std::iter::repeat_n(290, count));
-            assert!(!allowance.change(unacknowledged, false));
+            assert!(!allowance.change(unacknowledged));
         }
         allowance.note([290; 10].into_iter());
-        assert!(allowance.change(16, false), "nothing more comes before it is open");
+        assert!(allowance.change(16), "nothing more comes before it is open");
     }
 
     #[test]
@@ -138,7 +134,7 @@ mod tests {
         let mut allowance = Allowance::new(2048, 256 * MIB, false);
         assert_eq!(allowance.prefetch(), 2048);
         allowance.note([16 * MIB].into_iter());
-        assert!(allowance.change(1, false));
+        assert!(allowance.change(1));
         assert_eq!(allowance.prefetch(), 16);
     }
 

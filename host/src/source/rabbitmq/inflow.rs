@@ -86,7 +86,7 @@ impl Inflow {
         // An acknowledgement in between would let the broker send what the cancelled consumer does not take any more.
         let _quiet = receipts.hold().await;
         let unacknowledged = usize::try_from(receipts.unacknowledged()).unwrap_or(usize::MAX);
-        if found.consumer_count() > 1 || !self.allowance.change(unacknowledged, found.message_count() == 0) {
+        if found.consumer_count() > 1 || !self.allowance.change(unacknowledged) {
             return Ok(());
         }
         debug!(queue = self.queue, prefetch = self.allowance.prefetch(), "the window is fitted to the size of the messages");
