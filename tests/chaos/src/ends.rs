@@ -4,12 +4,16 @@ use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties};
 use redis::AsyncCommands;
+use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, PgConnection, Row};
 use tidegate_harness::Result;
 use tidegate_harness::failure::While;
 
-use crate::publisher::number;
+use crate::publisher::{body, message_id, number};
 use crate::world::{KEY, QUEUE};
+
+/// Stands for what was never published, or arrived changed: it is no number of a message.
+const FOREIGN: u64 = u64::MAX;
 
 /// What kind of queue it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -56,7 +60,7 @@ pub(crate) async fn dead(url: &str) -> Result<Vec<u64>> {
     let mut numbers = Vec::new();
     let queue = format!("{QUEUE}.dead");
     while let Ok(Some(letter)) = channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: true }).await {
-        numbers.extend(number(&letter.delivery.data));
+        numbers.push(unchanged(&letter.delivery.data));
     }
     Ok(numbers)
 }
@@ -66,14 +70,23 @@ pub(crate) async fn broadcast(url: &str) -> Result<Vec<u64>> {
     let client = redis::Client::open(url).doing("reading the address of Redis")?;
     let mut connection = client.get_multiplexed_async_connection().await.doing("connecting to Redis")?;
     let bodies: Vec<Vec<u8>> = connection.lrange(KEY, 0, -1).await.doing("reading the list")?;
-    Ok(bodies.iter().filter_map(|body| number(body)).collect())
+    Ok(bodies.iter().map(|body| unchanged(body)).collect())
 }
 
 /// Numbers of the rows and their sealed contents, in the order in which they were stored.
 pub(crate) async fn rows(url: &str) -> Result<(Vec<u64>, Vec<String>)> {
     let mut connection = PgConnection::connect(url).await.doing("connecting to PostgreSQL")?;
-    let sql = "SELECT id, message_content FROM messages ORDER BY message_id";
+    let sql = "SELECT id, source_message_id, message_content FROM messages ORDER BY message_id";
     let rows = sqlx::query(sql).fetch_all(&mut connection).await.doing("reading the rows")?;
-    let numbers = rows.iter().filter_map(|row| row.get::<String, _>("id").strip_prefix("user_")?.parse().ok()).collect();
+    let number = |row: &PgRow| -> Option<u64> {
+        let number = row.get::<String, _>("id").strip_prefix("user_")?.parse().ok()?;
+        (row.get::<Option<String>, _>("source_message_id")? == message_id(number)).then_some(number)
+    };
+    let numbers = rows.iter().map(|row| number(row).unwrap_or(FOREIGN)).collect();
     Ok((numbers, rows.iter().map(|row| row.get("message_content")).collect()))
+}
+
+/// The number of a body that is byte for byte what was published.
+fn unchanged(arrived: &[u8]) -> u64 {
+    number(arrived).filter(|number| body(*number).as_bytes() == arrived).unwrap_or(FOREIGN)
 }

@@ -1,6 +1,12 @@
 //! Chaos: numbered messages are published while servers, wires and the host itself fail by a seeded script; then everything is healed, and what
 //! arrived is counted.
 
+/// When the list of the broadcast grew.
+mod arrivals;
+
+/// Further copies of the broadcast, and what explains each.
+mod copies;
+
 /// What arrived, held against what was sent.
 mod count;
 
@@ -9,6 +15,9 @@ mod ends;
 
 /// Publishing.
 mod publisher;
+
+/// What is left of a run that failed.
+mod keepsake;
 
 /// What came of a run.
 mod report;

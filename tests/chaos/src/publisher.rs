@@ -1,8 +1,8 @@
 //! Publishes numbered messages in order, each with an id of its own, and again from the first on that the broker has not confirmed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -25,12 +25,20 @@ pub(crate) fn is_refused(number: u64) -> bool {
     number % REFUSED == REFUSED - 1
 }
 
+/// The id of a message.
+pub(crate) fn message_id(number: u64) -> String {
+    format!("id-{number}")
+}
+
+/// The content of a message, which is sealed on its way into a row.
+pub(crate) fn content(number: u64) -> String {
+    format!("message {number}")
+}
+
 /// The body of a message.
 pub(crate) fn body(number: u64) -> String {
-    if is_refused(number) {
-        return format!(r#"{{"id":"user_{number}","message":{{"content":"no session"}}}}"#);
-    }
-    format!(r#"{{"id":"user_{number}","sub_id":"s","message":{{"content":"message {number}"}}}}"#)
+    let session = if is_refused(number) { "" } else { r#""sub_id":"s","# };
+    format!(r#"{{"id":"user_{number}",{session}"message":{{"content":"{}"}}}}"#, content(number))
 }
 
 /// The number of a body.
@@ -42,7 +50,6 @@ pub(crate) fn number(body: &[u8]) -> Option<u64> {
 /// The publishing thread.
 pub(crate) struct Publisher {
     stop: Arc<AtomicBool>,
-    confirmed: Arc<AtomicU64>,
     thread: thread::JoinHandle<Published>,
 }
 
@@ -51,28 +58,21 @@ pub(crate) struct Publisher {
 pub(crate) struct Published {
     /// Messages, numbered from 0, that the broker has confirmed.
     pub(crate) messages: u64,
-    /// Messages that were published again because their confirmation did not come: the broker may have them more than once.
-    pub(crate) again: BTreeSet<u64>,
+    /// Messages that were published again because their confirmation did not come, and how often: so many copies the broker may have beyond
+    /// the first.
+    pub(crate) again: BTreeMap<u64, u64>,
 }
 
 impl Publisher {
     /// Starts to publish at a rate, in messages a second.
     pub(crate) fn start(url: String, queue: String, rate: u64) -> Self {
-        let (stop, confirmed) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&confirmed));
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.map_or_else(
-                |_| Published::default(),
-                |runtime| runtime.block_on(publish(&url, &queue, rate, &stopped, &counted)),
-            )
+            runtime.map_or_else(|_| Published::default(), |runtime| runtime.block_on(publish(&url, &queue, rate, &stopped)))
         });
-        Self { stop, confirmed, thread }
-    }
-
-    /// How many the broker has confirmed so far.
-    pub(crate) fn confirmed(&self) -> u64 {
-        self.confirmed.load(Ordering::Relaxed)
+        Self { stop, thread }
     }
 
     /// Ends it.
@@ -82,7 +82,7 @@ impl Publisher {
     }
 }
 
-async fn publish(url: &str, queue: &str, rate: u64, stop: &AtomicBool, confirmed: &AtomicU64) -> Published {
+async fn publish(url: &str, queue: &str, rate: u64, stop: &AtomicBool) -> Published {
     let mut published = Published::default();
     let clock = Deadline::after(Duration::ZERO);
     let mut line: Option<(Connection, Channel)> = None;
@@ -100,10 +100,13 @@ async fn publish(url: &str, queue: &str, rate: u64, stop: &AtomicBool, confirmed
         });
         if matches!(sent.await, Ok(Ok(()))) {
             published.messages += WINDOW;
-            confirmed.store(published.messages, Ordering::Relaxed);
         } else {
-            published.again.extend(published.messages..published.messages + WINDOW);
-            line = None;
+            // Without a connection nothing was sent.
+            if line.take().is_some() {
+                for number in published.messages..published.messages + WINDOW {
+                    *published.again.entry(number).or_default() += 1;
+                }
+            }
             sleep(Duration::from_millis(100)).await;
         }
     }
@@ -120,7 +123,7 @@ async fn connect(url: &str) -> Result<(Connection, Channel)> {
 async fn send(channel: &Channel, queue: &str, numbers: std::ops::Range<u64>) -> Result<()> {
     let mut confirmations = Vec::new();
     for number in numbers {
-        let properties = BasicProperties::default().with_delivery_mode(2).with_message_id(format!("id-{number}").into());
+        let properties = BasicProperties::default().with_delivery_mode(2).with_message_id(message_id(number).into());
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let sent = channel.basic_publish("".into(), queue.into(), options, body(number).as_bytes(), properties).await;
         confirmations.push(sent.doing("publishing")?);

@@ -1,66 +1,43 @@
 //! What came of a run.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
 
+use crate::copies::Copies;
 use crate::count::Count;
 use crate::publisher::Published;
-use crate::script::Fault;
-
-/// A fault that happened, and how many messages were published by then.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Happened {
-    pub(crate) fault: Fault,
-    pub(crate) sent: u64,
-}
 
 /// The counts of a run.
 pub(crate) struct Report {
     pub(crate) published: Published,
-    /// From the end of the last fault until everything had arrived.
+    /// From the end of the last fault until everything had arrived; the publisher's last messages and the start of a host are in it.
     pub(crate) recovery: Duration,
     pub(crate) rows: Count,
     pub(crate) broadcast: Count,
+    pub(crate) copies: Copies,
     pub(crate) dead: Count,
-    /// Rows whose content does not open.
+    /// Rows whose content does not open to what was published.
     pub(crate) sealed: usize,
-    /// How often the host said that its ledger does not balance, or did not end well.
+    /// How often the host said that its ledger does not balance.
     pub(crate) unbalanced: usize,
-    pub(crate) happened: Vec<Happened>,
+    /// How often it answered a SIGTERM by another exit code than 0.
+    pub(crate) unclean: usize,
+    pub(crate) faults: usize,
 }
 
 impl Report {
-    /// Nothing missing anywhere, no row twice, everything in order, every row open, every book balanced.
+    /// Nothing missing anywhere, no row twice, no copy without a cause, everything in order, every row open, every book balanced, every stop clean.
     pub(crate) fn is_as_promised(&self) -> bool {
         let whole = |count: &Count| count.missing.is_empty() && count.strange.is_empty();
         let in_order = self.rows.late.is_empty() && self.broadcast.late.is_empty();
         let counted = [&self.rows, &self.broadcast, &self.dead].into_iter().all(whole);
-        counted && in_order && self.rows.doubled.is_empty() && self.sealed == 0 && self.unbalanced == 0
-    }
-
-    /// Further copies of the broadcast by what explains them: the publisher, who did not know that the broker had the message, or else the last
-    /// fault that had begun when the message was published, and the first after it.
-    fn copies_by_cause(&self) -> BTreeMap<String, u64> {
-        let mut copies = BTreeMap::new();
-        for (number, times) in &self.broadcast.doubled {
-            *copies.entry(self.cause(*number)).or_default() += times;
-        }
-        copies
-    }
-
-    fn cause(&self, number: u64) -> String {
-        if self.published.again.contains(&number) {
-            return "published again, because its confirmation was lost".to_owned();
-        }
-        let next = self.happened.partition_point(|happened| happened.sent < number);
-        let around = self.happened.get(next.saturating_sub(1)..).unwrap_or_default().iter().take(2);
-        around.map(|happened| happened.fault.to_string()).collect::<Vec<_>>().join(", then ")
+        let once = self.rows.doubled.is_empty() && self.copies.unexplained.is_empty();
+        counted && in_order && once && self.sealed == 0 && self.unbalanced == 0 && self.unclean == 0
     }
 
     pub(crate) fn text(&self) -> String {
-        let (messages, again, faults) = (self.published.messages, self.published.again.len(), self.happened.len());
+        let (messages, again, faults) = (self.published.messages, self.published.again.len(), self.faults);
         let mut lines = vec![
             String::new(),
             format!(
@@ -73,9 +50,16 @@ impl Report {
         for (name, count) in [("rows", &self.rows), ("broadcast", &self.broadcast), ("dead letters", &self.dead)] {
             lines.extend(table_row(name, count));
         }
-        lines.push(format!("\nrows that do not open: {}; books that do not balance: {}", self.sealed, self.unbalanced));
-        let copies = self.copies_by_cause().into_iter();
+        let (sealed, unbalanced, unclean) = (self.sealed, self.unbalanced, self.unclean);
+        lines.push(format!(
+            "\nrows that do not open: {sealed}; books that do not balance: {unbalanced}; stops that were not clean: {unclean}"
+        ));
+        let copies = self.copies.by_cause.iter();
         lines.extend(copies.map(|(cause, copies)| format!("  {copies} further copies of the broadcast: {cause}")));
+        if !self.copies.unexplained.is_empty() {
+            let first = first_of(self.copies.unexplained.iter());
+            lines.push(format!("  {} messages with a copy that nothing explains: {first}", self.copies.unexplained.len()));
+        }
         lines.push(if self.is_as_promised() { "as promised" } else { "NOT as promised" }.to_owned());
         lines.join("\n")
     }
@@ -90,14 +74,16 @@ impl Report {
             "seed": seed,
             "messages": self.published.messages,
             "published_again": self.published.again.len(),
-            "faults": self.happened.len(),
+            "faults": self.faults,
             "recovery_seconds": self.recovery.as_secs_f64(),
             "rows": count(&self.rows),
             "broadcast": count(&self.broadcast),
             "dead_letters": count(&self.dead),
             "rows_that_do_not_open": self.sealed,
             "unbalanced": self.unbalanced,
-            "copies_by_cause": self.copies_by_cause(),
+            "unclean_stops": self.unclean,
+            "copies_by_cause": self.copies.by_cause,
+            "copies_without_cause": self.copies.unexplained,
             "as_promised": self.is_as_promised(),
         })
         .to_string()
@@ -110,9 +96,12 @@ fn table_row(name: &str, count: &Count) -> Vec<String> {
     let mut lines = vec![format!("{name:<14}{missing:>9}{strange:>9}{copies:>9}{late:>14}")];
     for (what, numbers) in [("missing", &count.missing), ("strange", &count.strange), ("out of order", &count.late)] {
         if !numbers.is_empty() {
-            let first: Vec<String> = numbers.iter().take(20).map(u64::to_string).collect();
-            lines.push(format!("    {what}: {}", first.join(", ")));
+            lines.push(format!("    {what}: {}", first_of(numbers.iter())));
         }
     }
     lines
+}
+
+fn first_of<'a>(numbers: impl Iterator<Item = &'a u64>) -> String {
+    numbers.take(20).map(u64::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -1,23 +1,26 @@
 //! One run: faults by the script, healing, counting.
 
-use std::fs;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
 use clap::Parser;
 use serde_json::Value;
-use tidegate_harness::deadline::{Deadline, wait_for};
+use tidegate_harness::deadline::Deadline;
 use tidegate_harness::failure::While;
 use tidegate_harness::host::Host;
 use tidegate_harness::programs::say;
 use tidegate_harness::{Failure, Result};
 use tokio::runtime::Runtime;
 
+use crate::arrivals::{Arrivals, Watcher};
+use crate::copies::{Copies, Happened};
 use crate::count::{Count, bad, good};
 use crate::ends::{self, Kind};
-use crate::publisher::{Published, Publisher};
-use crate::report::{Happened, Report};
+use crate::keepsake;
+use crate::publisher::{Published, Publisher, content};
+use crate::report::Report;
 use crate::script::{Script, Step};
 use crate::world::{Parts, World};
 
@@ -63,83 +66,143 @@ pub(crate) fn run(settings: &Settings) -> Result<bool> {
     let parts = Parts { host: settings.host.clone(), plugins: settings.plugins.clone() };
     let mut world = World::start(parts, |url| runtime.block_on(ends::declare(url, settings.queue)))?;
     say(&format!("seed {seed}, {:?} queue, {} messages a second", settings.queue, settings.rate));
+    let clock = Deadline::after(Duration::MAX);
+    let watcher = Watcher::start(world.redis.url(), clock);
     let publisher = Publisher::start(world.rabbitmq.url(), crate::world::QUEUE.to_owned(), settings.rate);
-    let done = rage(&mut world, settings, seed, &publisher);
+    let done = rage(&mut world, settings, seed, &clock);
+    let healed = Deadline::after(HEALING);
     let published = publisher.stop()?;
-    let report = done.and_then(|happened| conclude(&mut world, &runtime, published, happened));
-    let log = world.host.log();
-    let kept = |report: Result<Report>| {
-        fs::create_dir_all(&settings.keep).doing("making a folder")?;
-        let file = settings.keep.join(format!("{seed}.log"));
-        fs::write(&file, &log).doing("keeping the log")?;
-        say(&format!("the log of the host is kept in {}", file.display()));
-        report
-    };
-    let report = match report {
-        Ok(report) if report.is_as_promised() => Ok(report),
-        report => kept(report),
-    }?;
-    say(&if settings.json { report.json(seed) } else { report.text() });
+    let arrived = done.and_then(|happened| {
+        let recovery = recovered(&mut world, &runtime, &published, &healed)?;
+        Arrived::look(&world, &runtime).map(|arrived| (happened, recovery, arrived))
+    });
+    let arrivals = watcher.stop()?;
+    let report = arrived.and_then(|(happened, recovery, arrived)| {
+        let report = conclude(&mut world, published, recovery, &arrived, Copied { arrivals, happened })?;
+        Ok((report, arrived))
+    });
+    if !report.as_ref().is_ok_and(|(report, _)| report.is_as_promised()) {
+        let run = format!("{seed}-{}", format!("{:?}", settings.queue).to_lowercase());
+        let folder = keepsake::logs(&world, &settings.keep, &run)?;
+        if let Ok((_, arrived)) = &report {
+            arrived.keep(&folder)?;
+        }
+        say(&format!("logs, and what arrived, are kept in {}", folder.display()));
+    }
+    let (report, _) = report?;
+    print(&report, settings.json.then_some(seed))?;
     Ok(report.is_as_promised())
 }
 
+/// For people where everything else is said, for programs where nothing else is.
+fn print(report: &Report, as_json: Option<u64>) -> Result<()> {
+    match as_json {
+        Some(seed) => writeln!(std::io::stdout(), "{}", report.json(seed)).doing("printing the result"),
+        None => {
+            say(&report.text());
+            Ok(())
+        }
+    }
+}
+
 /// Goes through the script.
-fn rage(world: &mut World, settings: &Settings, seed: u64, publisher: &Publisher) -> Result<Vec<Happened>> {
-    let (clock, mut happened) = (Deadline::after(Duration::from_secs_f64(settings.minutes * 60.0)), Vec::new());
+fn rage(world: &mut World, settings: &Settings, seed: u64, clock: &Deadline) -> Result<Vec<Happened>> {
+    let (end, mut happened) = (Duration::from_secs_f64(settings.minutes * 60.0), Vec::new());
     for (number, step) in Script::new(seed).enumerate() {
-        if settings.faults.map_or_else(|| clock.is_over(), |faults| number >= faults) {
+        if settings.faults.map_or_else(|| clock.elapsed() >= end, |faults| number >= faults) {
             break;
         }
-        happened.extend(go_through(world, &step, &clock, publisher)?);
+        happened.extend(go_through(world, &step, clock)?);
     }
     Ok(happened)
 }
 
-fn go_through(world: &mut World, step: &Step, clock: &Deadline, publisher: &Publisher) -> Result<Vec<Happened>> {
+fn go_through(world: &mut World, step: &Step, clock: &Deadline) -> Result<Vec<Happened>> {
     // The script says when; nothing is waited for here.
     sleep(step.after);
-    let at = clock.elapsed();
+    // No fault is a reason to end: one that does would be started again by the next, and nobody would know.
+    world.host.is_running()?;
     let names: Vec<String> = step.faults.iter().map(ToString::to_string).collect();
-    say(&format!("{:>7.1}s  {} for {:.1}s", at.as_secs_f64(), names.join(", and "), step.lasts.as_secs_f64()));
-    let sent = publisher.confirmed();
+    let (at, lasts) = (clock.elapsed().as_secs_f64(), step.lasts.as_secs_f64());
+    say(&format!("{at:>7.1}s  {} for {lasts:.1}s", names.join(", and ")));
+    let mut happened = Vec::new();
     for fault in &step.faults {
+        let from = clock.elapsed();
         world.begin(*fault)?;
+        happened.push(Happened { fault: *fault, from, until: clock.elapsed() });
     }
     sleep(step.lasts);
-    for fault in &step.faults {
-        world.end(*fault)?;
+    for happened in &mut happened {
+        world.end(happened.fault)?;
+        if happened.fault.lasts() {
+            happened.until = clock.elapsed();
+        }
     }
-    Ok(step.faults.iter().map(|fault| Happened { fault: *fault, sent }).collect())
+    Ok(happened)
 }
 
-/// Waits until everything has arrived, and counts.
-fn conclude(world: &mut World, runtime: &Runtime, published: Published, happened: Vec<Happened>) -> Result<Report> {
+/// Waits until everything has arrived; says how long that took. What has not arrived by then is counted as missing.
+fn recovered(world: &mut World, runtime: &Runtime, published: &Published, healed: &Deadline) -> Result<Duration> {
     world.host.wait_ready()?;
     let url = world.rabbitmq.url();
-    let healed = Deadline::after(HEALING);
     let expected = good(published.messages).count();
-    let arrived = wait_for("everything to arrive", HEALING, || {
-        let idle = in_flight(&world.host)? == Some(0) && runtime.block_on(ends::waiting(&url))? == 0;
+    let arrived = world.host.wait_until("everything to arrive", HEALING, |host| {
+        let idle = in_flight(host)? == Some(0) && runtime.block_on(ends::waiting(&url))? == 0;
         let rows = || runtime.block_on(ends::rows(&world.postgres.url()));
         // What is parked and just being stored lies on no queue that one can see.
         Ok((idle && rows()?.0.len() >= expected).then_some(()))
     });
-    // What has not arrived is counted as missing.
-    let recovery = arrived.map_or(HEALING, |()| healed.elapsed());
-    let (rows, contents) = runtime.block_on(ends::rows(&world.postgres.url()))?;
-    let broadcast = runtime.block_on(ends::broadcast(&world.redis.url()))?;
-    let opened = opened(world, &contents)?;
+    if let Err(failure) = arrived {
+        say(&failure.to_string());
+    }
+    Ok(healed.elapsed())
+}
+
+/// What arrived, in the order in which it did.
+struct Arrived {
+    rows: Vec<u64>,
+    contents: Vec<String>,
+    broadcast: Vec<u64>,
+    dead: Vec<u64>,
+}
+
+impl Arrived {
+    fn look(world: &World, runtime: &Runtime) -> Result<Self> {
+        let (rows, contents) = runtime.block_on(ends::rows(&world.postgres.url()))?;
+        let broadcast = runtime.block_on(ends::broadcast(&world.redis.url()))?;
+        let dead = runtime.block_on(ends::dead(&world.rabbitmq.url()))?;
+        Ok(Self { rows, contents, broadcast, dead })
+    }
+
+    fn keep(&self, folder: &Path) -> Result<()> {
+        keepsake::numbers(folder, "rows", &self.rows)?;
+        keepsake::numbers(folder, "broadcast", &self.broadcast)?;
+        keepsake::numbers(folder, "dead", &self.dead)
+    }
+}
+
+/// What copies of the broadcast are explained by.
+struct Copied {
+    arrivals: Arrivals,
+    happened: Vec<Happened>,
+}
+
+/// Stops the host, and holds what arrived against what was published.
+fn conclude(world: &mut World, published: Published, recovery: Duration, arrived: &Arrived, copied: Copied) -> Result<Report> {
+    let messages = published.messages;
+    let opened = opened(world, arrived)?;
     let balanced = world.host.status()?.pointer("/ledger/balanced").and_then(Value::as_bool) == Some(true);
-    let ended = world.host.terminate()?;
-    let log = world.host.log();
+    world.stop_host()?;
     Ok(Report {
         recovery,
-        rows: Count::of(&rows, good(published.messages)),
-        broadcast: Count::of(&broadcast, good(published.messages)),
-        dead: Count::of(&runtime.block_on(ends::dead(&url))?, bad(published.messages)),
-        sealed: contents.len() - opened,
-        unbalanced: log.matches("the ledger does not balance").count() + usize::from(!balanced) + usize::from(!ended.success()),
-        happened,
+        rows: Count::of(&arrived.rows, good(messages)),
+        broadcast: Count::of(&arrived.broadcast, good(messages)),
+        copies: Copies::of(&arrived.broadcast, &published.again, &copied.arrivals, &copied.happened),
+        dead: Count::of(&arrived.dead, bad(messages)),
+        sealed: arrived.rows.len() - opened,
+        unbalanced: world.host.log().matches("the ledger does not balance").count() + usize::from(!balanced),
+        unclean: world.unclean,
+        faults: copied.happened.len(),
         published,
     })
 }
@@ -148,9 +211,10 @@ fn in_flight(host: &Host) -> Result<Option<u64>> {
     Ok(host.status()?.pointer("/ledger/in_flight").and_then(Value::as_u64))
 }
 
-/// How many contents open.
-fn opened(world: &World, contents: &[String]) -> Result<usize> {
-    let output = world.command(&["open", "--json"], contents.join("\n").as_bytes())?;
+/// How many rows open to what was published.
+fn opened(world: &World, arrived: &Arrived) -> Result<usize> {
+    let output = world.command(&["open", "--json"], arrived.contents.join("\n").as_bytes())?;
     let text = String::from_utf8(output.stdout).map_err(|_| Failure::new("`tidegate open` printed no text"))?;
-    Ok(text.lines().filter(|line| line.starts_with('"')).count())
+    let plain = text.lines().map(|line| serde_json::from_str::<Option<String>>(line).unwrap_or_default());
+    Ok(arrived.rows.iter().zip(plain).filter(|(number, plain)| plain.as_ref() == Some(&content(**number))).count())
 }

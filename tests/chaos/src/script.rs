@@ -44,6 +44,25 @@ pub(crate) enum Fault {
     ChangeSetting,
 }
 
+impl Fault {
+    /// Whether it can leave it open if something was broadcast, or acknowledged: the host dies, or a connection to the broker or to Redis
+    /// does or answers too late. A lost database, a swap and a clean stop cannot: what they made twice would be a defect.
+    pub(crate) fn can_double(self) -> bool {
+        match self {
+            Self::Kill(server) | Self::Stop(server) | Self::Pause(server) | Self::Cut(server) | Self::Silence(server) => {
+                server != Server::Postgres
+            }
+            Self::KillHost => true,
+            Self::Slow(_) | Self::StopHost | Self::SwapValidator | Self::SwapCipher | Self::ChangeSetting => false,
+        }
+    }
+
+    /// Whether it goes on until it is healed; the others are over as soon as they have happened.
+    pub(crate) fn lasts(self) -> bool {
+        !matches!(self, Self::Cut(_) | Self::SwapValidator | Self::SwapCipher | Self::ChangeSetting)
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

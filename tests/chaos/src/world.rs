@@ -1,6 +1,7 @@
 //! The servers, the wires to them, the host, and what is done to them.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::thread;
@@ -10,6 +11,7 @@ use tidegate_harness::failure::While;
 use tidegate_harness::host::{Arguments, Host, run};
 use tidegate_harness::pipeline::{Ends, Pipeline};
 use tidegate_harness::postgres::{Durability, Postgres};
+use tidegate_harness::programs::say;
 use tidegate_harness::rabbitmq::RabbitMq;
 use tidegate_harness::redis::Redis;
 use tidegate_harness::scratch::Scratch;
@@ -25,6 +27,8 @@ pub(crate) const QUEUE: &str = "chaos";
 pub(crate) const KEY: &str = "chaos";
 /// How much longer everything takes on a slow wire.
 const SLOW: Duration = Duration::from_millis(50);
+/// Its number, the same on every Unix.
+const SIGTERM: i32 = 15;
 /// Taken up soon, and left alone afterwards: every swap here is meant.
 const RELOAD: &str = "\n[reload]\nsettle = \"50ms\"\npoll = \"500ms\"\nprobation = \"0s\"\n";
 
@@ -49,6 +53,8 @@ pub(crate) struct World {
     parts: Parts,
     /// How often something was swapped.
     swaps: u32,
+    /// How often the host answered a SIGTERM by another exit code than 0.
+    pub(crate) unclean: usize,
 }
 
 impl World {
@@ -56,7 +62,7 @@ impl World {
     pub(crate) fn start(parts: Parts, declare: impl FnOnce(&str) -> Result<()>) -> Result<Self> {
         let servers = thread::scope(|scope| {
             let (rabbitmq, redis) = (scope.spawn(RabbitMq::start), scope.spawn(Redis::start_durable));
-            let postgres = Postgres::start(Durability::NoFsync);
+            let postgres = Postgres::start(Durability::Fsync);
             let panicked = |_| Failure::new("starting a server panicked");
             Ok::<_, Failure>((rabbitmq.join().map_err(panicked)??, redis.join().map_err(panicked)??, postgres?))
         });
@@ -84,7 +90,7 @@ impl World {
             variables: Vec::new(),
             admin_port: pipeline.admin_port,
         })?;
-        Ok(Self { rabbitmq, redis, postgres, host, wires, pipeline, folder, parts, swaps: 0 })
+        Ok(Self { rabbitmq, redis, postgres, host, wires, pipeline, folder, parts, swaps: 0, unclean: 0 })
     }
 
     /// Runs a command of the host in its folder.
@@ -111,7 +117,7 @@ impl World {
                 Ok(())
             }
             Fault::KillHost => self.host.kill().map(drop),
-            Fault::StopHost => self.host.terminate().map(drop),
+            Fault::StopHost => self.stop_host(),
             Fault::SwapValidator => self.swap("validate-message"),
             Fault::SwapCipher => self.swap("aes-256-gcm"),
             Fault::ChangeSetting => self.change_setting(),
@@ -130,6 +136,17 @@ impl World {
             Fault::KillHost | Fault::StopHost => self.host.launch_again(),
             Fault::Cut(_) | Fault::SwapValidator | Fault::SwapCipher | Fault::ChangeSetting => Ok(()),
         }
+    }
+
+    /// SIGTERM, and a look at how it ends.
+    pub(crate) fn stop_host(&mut self) -> Result<()> {
+        let status = self.host.terminate()?;
+        // A host that has not begun to listen to signals yet ends by this one, as any process does.
+        if !status.success() && status.signal() != Some(SIGTERM) {
+            say(&format!("the host was asked to stop, and ended with {status}"));
+            self.unclean += 1;
+        }
+        Ok(())
     }
 
     fn service(&mut self, server: Server) -> &mut Service {
