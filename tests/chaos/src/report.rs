@@ -12,7 +12,8 @@ use crate::publisher::Published;
 pub(crate) struct Report {
     pub(crate) published: Published,
     /// From the end of the last fault until everything had arrived; the publisher's last messages and the start of a host are in it.
-    pub(crate) recovery: Duration,
+    /// None where the wait ended first.
+    pub(crate) recovery: Option<Duration>,
     pub(crate) rows: Count,
     pub(crate) broadcast: Count,
     pub(crate) copies: Copies,
@@ -33,7 +34,7 @@ impl Report {
         let in_order = self.rows.late.is_empty() && self.broadcast.late.is_empty();
         let counted = [&self.rows, &self.broadcast, &self.dead].into_iter().all(whole);
         let once = self.rows.doubled.is_empty() && self.copies.unexplained.is_empty();
-        counted && in_order && once && self.sealed == 0 && self.unbalanced == 0 && self.unclean == 0
+        counted && in_order && once && self.recovery.is_some() && self.sealed == 0 && self.unbalanced == 0 && self.unclean == 0
     }
 
     pub(crate) fn text(&self) -> String {
@@ -43,7 +44,10 @@ impl Report {
             format!(
                 "{messages} messages published ({again} of them again, because their confirmation was lost), {faults} faults"
             ),
-            format!("all arrived {:.1}s after the last fault", self.recovery.as_secs_f64()),
+            self.recovery.map_or_else(
+                || "not everything arrived in time".to_owned(),
+                |recovery| format!("all arrived {:.1}s after the last fault", recovery.as_secs_f64()),
+            ),
             String::new(),
             format!("{:<14}{:>9}{:>9}{:>9}{:>14}", "", "missing", "strange", "copies", "out of order"),
         ];
@@ -75,7 +79,7 @@ impl Report {
             "messages": self.published.messages,
             "published_again": self.published.again.len(),
             "faults": self.faults,
-            "recovery_seconds": self.recovery.as_secs_f64(),
+            "recovery_seconds": self.recovery.map(|recovery| recovery.as_secs_f64()),
             "rows": count(&self.rows),
             "broadcast": count(&self.broadcast),
             "dead_letters": count(&self.dead),

@@ -142,7 +142,7 @@ fn go_through(world: &mut World, step: &Step, clock: &Deadline) -> Result<Vec<Ha
 }
 
 /// Waits until everything has arrived; says how long that took. What has not arrived by then is counted as missing.
-fn recovered(world: &mut World, runtime: &Runtime, published: &Published, healed: &Deadline) -> Result<Duration> {
+fn recovered(world: &mut World, runtime: &Runtime, published: &Published, healed: &Deadline) -> Result<Option<Duration>> {
     world.host.wait_ready()?;
     let url = world.rabbitmq.url();
     let expected = good(published.messages).count();
@@ -152,10 +152,13 @@ fn recovered(world: &mut World, runtime: &Runtime, published: &Published, healed
         // What is parked and just being stored lies on no queue that one can see.
         Ok((idle && rows()?.0.len() >= expected).then_some(()))
     });
-    if let Err(failure) = arrived {
-        say(&failure.to_string());
+    match arrived {
+        Ok(()) => Ok(Some(healed.elapsed())),
+        Err(failure) => {
+            say(&failure.to_string());
+            Ok(None)
+        }
     }
-    Ok(healed.elapsed())
 }
 
 /// What arrived, in the order in which it did.
@@ -188,7 +191,13 @@ struct Copied {
 }
 
 /// Stops the host, and holds what arrived against what was published.
-fn conclude(world: &mut World, published: Published, recovery: Duration, arrived: &Arrived, copied: Copied) -> Result<Report> {
+fn conclude(
+    world: &mut World,
+    published: Published,
+    recovery: Option<Duration>,
+    arrived: &Arrived,
+    copied: Copied,
+) -> Result<Report> {
     let messages = published.messages;
     let opened = opened(world, arrived)?;
     let balanced = world.host.status()?.pointer("/ledger/balanced").and_then(Value::as_bool) == Some(true);
