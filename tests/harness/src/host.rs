@@ -171,6 +171,22 @@ impl Host {
         self.service.ask_to_stop()
     }
 
+    /// SIGSTOP: connections stay open, and nothing moves.
+    ///
+    /// # Errors
+    /// Fails when it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.service.pause()
+    }
+
+    /// Lets it go on after a pause.
+    ///
+    /// # Errors
+    /// Fails when it does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.service.resume()
+    }
+
     /// SIGKILL.
     ///
     /// # Errors

@@ -7,11 +7,12 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::Result;
 use crate::failure::While;
+use crate::{Failure, Result};
 
 /// `$1` is the folder; `groups/<process group>` holds the signal that ends it gently.
 const REAPER: &str = r#"
@@ -24,6 +25,20 @@ for g in *; do [ "$g" = '*' ] || kill -s KILL -- "-$g" 2>/dev/null; done
 cd / && rm -rf -- "$1"
 "#;
 
+/// Where this process makes its folders, when it has said so.
+static PARENT: OnceLock<PathBuf> = OnceLock::new();
+
+/// From now on this process makes its scratch folders here, and not where the system keeps temporary files.
+///
+/// # Errors
+/// Fails when it has said so before, or there is no such folder.
+pub fn make_in(parent: &Path) -> Result<()> {
+    if !parent.is_dir() {
+        return Err(Failure::new(format!("there is no folder {}", parent.display())));
+    }
+    PARENT.set(parent.to_owned()).map_err(|_| Failure::new("the scratch folders have their place already"))
+}
+
 /// The folder. Dropping it ends what runs in it and removes it.
 #[derive(Debug)]
 pub struct Scratch {
@@ -32,7 +47,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// A fresh folder under the system's folder for temporary files.
+    /// A fresh folder under the system's folder for temporary files, or where [`make_in`] said.
     ///
     /// # Errors
     /// Fails when the folder cannot be made, or `sh` is missing.
@@ -40,7 +55,7 @@ impl Scratch {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let unique = format!("tidegate-{name}-{}-{now:x}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(unique);
+        let path = PARENT.get().map_or_else(std::env::temp_dir, PathBuf::clone).join(unique);
         fs::create_dir(&path).and_then(|()| fs::create_dir(path.join("groups"))).doing(format!("making {}", path.display()))?;
         let reaper = Command::new("sh")
             .args(["-c", REAPER, "tidegate-reaper"])

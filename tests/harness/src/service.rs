@@ -206,7 +206,8 @@ fn send(signal: &str, targets: &[i64]) -> Result<()> {
 }
 
 /// All processes below one, from `/proc`; none where there is no `/proc`.
-fn descendants(root: u32) -> Vec<u32> {
+#[must_use]
+pub fn descendants(root: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let parents: Vec<(u32, u32)> = pids.filter_map(|pid| Some((pid, parent(pid)?))).collect();

@@ -4,6 +4,8 @@
 //! sandbox, no reload, no dead letters, no parking and no reconnect: what fails ends it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Key, Nonce};
@@ -15,9 +17,9 @@ use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Acker, Connection, ConnectionProperties, Consumer};
-use redis::IntoConnectionInfo;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
+use redis::{AsyncConnectionConfig, IntoConnectionInfo};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sqlx::{Connection as _, PgConnection};
@@ -27,15 +29,17 @@ use tidegate_harness::{Failure, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-/// As the host's defaults.
-const PREFETCH: u16 = 2048;
+/// As the host's default.
 const BATCH: usize = 128;
 /// Batches that wait for an end.
 const LANE: usize = 4;
 const LONGEST_ID: usize = 255;
 const LONGEST_SERVER_NAME: usize = 100;
+/// Longest wait for Redis: a disk that stands still is no failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+const GONE: &str = "an end of the pipeline is gone";
 /// It guards nothing: the bench's rows are thrown away.
-const KEY: [u8; 32] = [7; 32];
+pub(crate) const KEY: [u8; 32] = [7; 32];
 
 /// Where it takes from and gives to.
 #[derive(Args, Clone)]
@@ -46,10 +50,14 @@ pub(crate) struct Settings {
     pub(crate) queue: String,
     #[arg(long)]
     pub(crate) redis_url: String,
-    #[arg(long)]
-    pub(crate) key: String,
+    /// A list of Redis; every message goes to each of them.
+    #[arg(long = "key")]
+    pub(crate) keys: Vec<String>,
     #[arg(long)]
     pub(crate) database_url: String,
+    /// Most messages that are taken and not acknowledged.
+    #[arg(long, default_value_t = 2048)]
+    pub(crate) prefetch: u16,
 }
 
 #[derive(Deserialize)]
@@ -74,7 +82,7 @@ struct Content<'a> {
 
 /// The columns of a batch of rows.
 #[derive(Default)]
-struct Rows {
+pub(crate) struct Rows {
     id: Vec<String>,
     sub_id: Vec<String>,
     publisher_info: Vec<String>,
@@ -82,6 +90,9 @@ struct Rows {
     message_content: Vec<String>,
     message_id: Vec<Option<String>>,
 }
+
+/// The bodies of a batch, for every list the same.
+type Bodies = Arc<Vec<Vec<u8>>>;
 
 /// Work for one end, and where to say that it is done.
 struct Job<T> {
@@ -91,21 +102,23 @@ struct Job<T> {
 
 /// A batch that is on its way, and its last message's acknowledgement.
 struct Receipt {
-    ends: [oneshot::Receiver<()>; 2],
+    ends: Vec<oneshot::Receiver<()>>,
     last: Acker,
 }
 
 /// Runs until it is ended.
 pub(crate) async fn run(settings: Settings) -> Result<()> {
     let consumer = consume(&settings).await?;
-    let redis = connect_redis(&settings.redis_url).await?;
     let database = PgConnection::connect(&settings.database_url).await.doing("connecting to PostgreSQL")?;
-    let (broadcast, broadcasts) = mpsc::channel(LANE);
     let (store, stores) = mpsc::channel(LANE);
     let (receipt, receipts) = mpsc::channel(2 * LANE);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(take(consumer, broadcast, store, receipt));
-    tasks.spawn(push(redis, settings.key, broadcasts));
+    let (mut broadcasts, mut tasks) = (Vec::new(), JoinSet::new());
+    for key in &settings.keys {
+        let (broadcast, jobs) = mpsc::channel(LANE);
+        broadcasts.push(broadcast);
+        tasks.spawn(push(connect_redis(&settings.redis_url).await?, key.clone(), jobs));
+    }
+    tasks.spawn(take(consumer, broadcasts, store, receipt));
     tasks.spawn(insert(database, stores));
     tasks.spawn(acknowledge(receipts));
     while let Some(ended) = tasks.join_next().await {
@@ -114,25 +127,28 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     Ok(())
 }
 
-async fn consume(settings: &Settings) -> Result<Consumer> {
+/// A consumer with the window that the settings say.
+pub(crate) async fn consume(settings: &Settings) -> Result<Consumer> {
     let connection =
         Connection::connect(&settings.amqp_url, ConnectionProperties::default()).await.doing("connecting to RabbitMQ")?;
     let channel = connection.create_channel().await.doing("opening a channel")?;
-    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.doing("setting the window")?;
+    channel.basic_qos(settings.prefetch, BasicQosOptions::default()).await.doing("setting the window")?;
     let options = BasicConsumeOptions::default();
     channel.basic_consume(settings.queue.as_str().into(), "".into(), options, FieldTable::default()).await.doing("consuming")
 }
 
-async fn connect_redis(url: &str) -> Result<MultiplexedConnection> {
+/// A connection that sends at once, and is patient.
+pub(crate) async fn connect_redis(url: &str) -> Result<MultiplexedConnection> {
     let info = url.into_connection_info().doing("reading the address of Redis")?;
     let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
     let client = redis::Client::open(info).doing("reading the address of Redis")?;
-    client.get_multiplexed_async_connection().await.doing("connecting to Redis")
+    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+    client.get_multiplexed_async_connection_with_config(&patient).await.doing("connecting to Redis")
 }
 
 async fn take(
     consumer: Consumer,
-    broadcast: mpsc::Sender<Job<Vec<Vec<u8>>>>,
+    broadcasts: Vec<mpsc::Sender<Job<Bodies>>>,
     store: mpsc::Sender<Job<Rows>>,
     receipt: mpsc::Sender<Receipt>,
 ) -> Result<()> {
@@ -142,18 +158,26 @@ async fn take(
         let batch: Vec<Delivery> = batch.into_iter().collect::<std::result::Result<_, _>>().doing("taking a batch")?;
         let Some(last) = batch.last().map(|delivery| delivery.acker.clone()) else { continue };
         let rows = rows(&cipher, &batch)?;
-        let bodies = batch.into_iter().map(|delivery| delivery.data).collect();
-        let ((done, broadcast_done), (stored, store_done)) = (oneshot::channel(), oneshot::channel());
-        let gone = "an end of the pipeline is gone";
-        broadcast.send(Job { work: bodies, done }).await.doing(gone)?;
-        store.send(Job { work: rows, done: stored }).await.doing(gone)?;
-        receipt.send(Receipt { ends: [broadcast_done, store_done], last }).await.doing(gone)?;
+        let bodies = Arc::new(batch.into_iter().map(|delivery| delivery.data).collect::<Vec<_>>());
+        let mut ends = Vec::with_capacity(broadcasts.len() + 1);
+        for broadcast in &broadcasts {
+            ends.push(give(broadcast, Arc::clone(&bodies)).await?);
+        }
+        ends.push(give(&store, rows).await?);
+        receipt.send(Receipt { ends, last }).await.doing(GONE)?;
     }
     Err(Failure::new("the broker has ended the consumer"))
 }
 
+/// Hands work to an end, which says when it is done.
+async fn give<T>(end: &mpsc::Sender<Job<T>>, work: T) -> Result<oneshot::Receiver<()>> {
+    let (done, is_done) = oneshot::channel();
+    end.send(Job { work, done }).await.doing(GONE)?;
+    Ok(is_done)
+}
+
 /// Parses, checks and seals.
-fn rows(cipher: &Aes256Gcm, batch: &[Delivery]) -> Result<Rows> {
+pub(crate) fn rows(cipher: &Aes256Gcm, batch: &[Delivery]) -> Result<Rows> {
     let mut rows = Rows::default();
     let mut nonces = vec![0; 12 * batch.len()];
     getrandom::fill(&mut nonces).doing("drawing nonces")?;
@@ -189,28 +213,40 @@ fn sealed(cipher: &Aes256Gcm, nonce: [u8; 12], context: &str, content: &str) -> 
     Ok(sealed)
 }
 
-async fn push(mut redis: MultiplexedConnection, key: String, mut jobs: mpsc::Receiver<Job<Vec<Vec<u8>>>>) -> Result<()> {
+async fn push(mut redis: MultiplexedConnection, key: String, mut jobs: mpsc::Receiver<Job<Bodies>>) -> Result<()> {
     while let Some(Job { work, done }) = jobs.recv().await {
-        redis::cmd("RPUSH").arg(&key).arg(work).exec_async(&mut redis).await.doing("pushing to Redis")?;
+        redis::cmd("RPUSH").arg(&key).arg(work.as_slice()).exec_async(&mut redis).await.doing("pushing to Redis")?;
         done.send(()).map_err(|()| Failure::new("nobody waits for Redis"))?;
     }
     Ok(())
 }
 
 async fn insert(mut database: PgConnection, mut jobs: mpsc::Receiver<Job<Rows>>) -> Result<()> {
-    let statement = format!(
+    let statement = statement();
+    while let Some(Job { work, done }) = jobs.recv().await {
+        work.store(&statement, &mut database).await?;
+        done.send(()).map_err(|()| Failure::new("nobody waits for PostgreSQL"))?;
+    }
+    Ok(())
+}
+
+/// One statement for any number of rows.
+pub(crate) fn statement() -> String {
+    format!(
         "INSERT INTO messages (id, sub_id, publisher_info, server_name, message_content, is_encrypted, encryption_key_id, {ID_COLUMN}) \
          SELECT u.a, u.b, u.c, u.d, u.e, TRUE, 'k1', u.f \
          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY AS u(a, b, c, d, e, f, row) \
          ORDER BY u.row ON CONFLICT ({ID_COLUMN}) DO NOTHING"
-    );
-    while let Some(Job { work, done }) = jobs.recv().await {
-        let query = sqlx::query(sqlx::AssertSqlSafe(statement.as_str()));
-        let query = query.bind(work.id).bind(work.sub_id).bind(work.publisher_info).bind(work.server_name);
-        query.bind(work.message_content).bind(work.message_id).execute(&mut database).await.doing("storing rows")?;
-        done.send(()).map_err(|()| Failure::new("nobody waits for PostgreSQL"))?;
+    )
+}
+
+impl Rows {
+    /// Stores them, in a transaction of their own.
+    pub(crate) async fn store(self, statement: &str, database: &mut PgConnection) -> Result<()> {
+        let query = sqlx::query(sqlx::AssertSqlSafe(statement));
+        let query = query.bind(self.id).bind(self.sub_id).bind(self.publisher_info).bind(self.server_name);
+        query.bind(self.message_content).bind(self.message_id).execute(database).await.doing("storing rows").map(drop)
     }
-    Ok(())
 }
 
 /// Acknowledges batch by batch, in order, once both ends have it.

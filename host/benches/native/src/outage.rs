@@ -5,23 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Channel};
+use lapin::Channel;
+use lapin::options::ConfirmSelectOptions;
 use redis::AsyncCommands;
 use tidegate_harness::deadline::Deadline;
 use tidegate_harness::failure::While;
-use tidegate_harness::host::Host;
-use tidegate_harness::postgres::Durability;
 use tidegate_harness::programs::say;
-use tidegate_harness::scratch::Scratch;
 use tidegate_harness::servers::{Either, Servers};
 use tidegate_harness::{Failure, Result};
 use tokio::time::sleep;
 
-use crate::compare::{self, Runner, arguments};
-use crate::ends::Ends;
-use crate::load::{self, QueueType, body, declare};
-use crate::meter;
+use crate::bench::Bench;
+use crate::case::{Case, Runner};
+use crate::ends::NAME;
+use crate::leg::Leg;
+use crate::load::{self, BODY_BYTES, QueueType, body};
+use crate::{meter, native};
 
 /// Before the outage.
 const BEFORE: Duration = Duration::from_secs(10);
@@ -31,10 +30,9 @@ const TOGETHER: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is measured, and how long.
-#[derive(Args)]
+#[derive(Args, Clone)]
+#[group(skip)]
 pub(crate) struct Settings {
-    #[command(flatten)]
-    bench: compare::Settings,
     /// How long PostgreSQL is down.
     #[arg(long, default_value_t = 5.0)]
     minutes: f64,
@@ -56,41 +54,40 @@ struct Shown {
 }
 
 /// Runs both and prints them.
-pub(crate) async fn run(settings: Settings) -> Result<()> {
-    let mut servers = Servers::start(Durability::Fsync)?;
+pub(crate) async fn run(bench: &mut Bench, settings: &Settings) -> Result<()> {
     let length = Duration::from_secs_f64(settings.minutes * 60.0);
     say(&format!("{} messages a second; PostgreSQL is down for {length:?}, after {BEFORE:?}\n", settings.rate));
     for down in [None, Some(length)] {
         // Without an outage a minute is enough to compare with.
         let length = down.unwrap_or(length.min(Duration::from_secs(60)));
-        let shown = one(&settings, &mut servers, length, down.is_some()).await?;
+        let shown = one(bench, settings, length, down.is_some()).await?;
         say(&shown.text(if down.is_some() { "with the outage" } else { "without" }));
     }
     Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "publishing and listening go on while a server is stopped, which blocks")]
-async fn one(settings: &Settings, servers: &mut Servers, length: Duration, down: bool) -> Result<Shown> {
-    let bench = &settings.bench;
-    let mut ends = Ends::open(servers, &bench.host, &bench.workspace).await?;
-    ends.clear().await?;
-    declare(&ends.channel, &ends.settings.queue, QueueType::Classic).await?;
-    let scratch = Scratch::new("bench")?;
-    let host = Host::start(arguments(bench, &ends, Runner::Host, scratch.path())?)?;
+async fn one(bench: &mut Bench, settings: &Settings, length: Duration, down: bool) -> Result<Shown> {
+    let (ends, servers) = (&mut bench.ends, &mut bench.servers);
+    let case = Case::new(Runner::Host, QueueType::Classic, 0);
+    ends.prepare(&case).await?;
+    let mut leg = Leg::start(&bench.settings, ends, &case).await?;
+    leg.consuming(ends).await?;
+    let pid = leg.first()?.pid()?;
     let clock = Deadline::after(Duration::MAX);
     let stop = Arc::new(AtomicBool::new(false));
     let line = load::channel(&ends.settings.amqp_url).await?;
     line.confirm_select(ConfirmSelectOptions::default()).await.doing("asking for confirms")?;
     let publishing = tokio::spawn(publish(line, ends.settings.queue.clone(), settings.rate, clock, Arc::clone(&stop)));
-    let listening = tokio::spawn(listen(servers.redis_url(), ends.settings.key.clone(), settings.rate, clock, Arc::clone(&stop)));
+    let listening = tokio::spawn(listen(servers.redis_url(), NAME.to_owned(), settings.rate, clock, Arc::clone(&stop)));
     sleep(BEFORE).await;
-    let memory_before = meter::resident_memory(host.pid()?)?;
+    let memory_before = meter::resident_memory(pid)?;
     if down {
         own(servers)?.service.stop()?;
     }
     sleep(length).await;
-    let parked = ends.waiting(".parked.history").await?;
-    let memory_after = meter::resident_memory(host.pid()?)?;
+    let parked = ends.waiting(&case, ".parked.history").await?;
+    let memory_after = meter::resident_memory(pid)?;
     if down {
         own(servers)?.service.start()?;
     }
@@ -101,7 +98,7 @@ async fn one(settings: &Settings, servers: &mut Servers, length: Duration, down:
     ends.reconnect(servers).await?;
     while ends.rows().await? < sent {
         if returned.is_over() {
-            return Err(Failure::new(format!("{} of {sent} rows after {PATIENCE:?}\n{}", ends.rows().await?, host.log())));
+            return Err(leg.failure(&format!("{} of {sent} rows after {PATIENCE:?}", ends.rows().await?)));
         }
         sleep(Duration::from_millis(100)).await;
     }
@@ -127,14 +124,10 @@ async fn publish(channel: Channel, queue: String, rate: usize, clock: Deadline, 
         sleep(due(sent, rate).saturating_sub(clock.elapsed())).await;
         let mut confirms = Vec::with_capacity(TOGETHER);
         for number in sent..sent + TOGETHER {
-            let id = load::id(number);
-            let properties = BasicProperties::default().with_delivery_mode(2).with_message_id(id.as_str().into());
-            let (body, options) = (body(number), BasicPublishOptions::default());
-            let publish = channel.basic_publish("".into(), queue.as_str().into(), options, &body, properties);
-            confirms.push(publish.await.doing("publishing")?);
+            confirms.push(load::publish(&channel, &queue, number, &body(number, BODY_BYTES)).await?);
         }
         for confirm in confirms {
-            confirm.await.doing("publishing")?;
+            load::confirmed(confirm).await?;
         }
         sent += TOGETHER;
     }
@@ -148,8 +141,7 @@ fn due(number: usize, rate: usize) -> Duration {
 
 /// Takes what is broadcast off the list; gives the sorted times since each was due.
 async fn listen(url: String, key: String, rate: usize, clock: Deadline, stop: Arc<AtomicBool>) -> Result<Vec<Duration>> {
-    let client = redis::Client::open(url.as_str()).doing("reading the address of Redis")?;
-    let mut connection = client.get_multiplexed_async_connection().await.doing("connecting to Redis")?;
+    let mut connection = native::connect_redis(&url).await?;
     let (mut latencies, mut quiet) = (Vec::new(), 0);
     // What is still on its way when the publishing ends comes within a second.
     while quiet < 1000 {

@@ -8,19 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_harness::deadline::wait_for;
 use tidegate_harness::failure::While;
 use tidegate_harness::http;
-use tidegate_harness::postgres::Durability;
 use tidegate_harness::programs::say;
-use tidegate_harness::servers::Servers;
 use tidegate_harness::{Failure, Result};
 
-use crate::compare::{Figures, Runner, Settings, leg, median};
-use crate::ends::Ends;
-use crate::load::{BODY_BYTES, QueueType};
+use crate::bench::{Bench, Row, row, table};
+use crate::case::{Case, Runner};
+use crate::figures::Figures;
+use crate::leg::Leg;
+use crate::load::QueueType;
+use crate::runner::SWAPPED;
 
+/// Rounds where nothing else is said.
+const ROUNDS: usize = 5;
 /// Between the end of a swap and the next save.
 const BETWEEN: Duration = Duration::from_millis(100);
 /// Longest wait for a swap.
@@ -80,27 +83,43 @@ fn event_after(admin: SocketAddr, before: Option<&Value>) -> Result<Value> {
     })
 }
 
-/// Runs everything and prints it.
-pub(crate) async fn run(settings: Settings) -> Result<()> {
-    let servers = Servers::start(Durability::Fsync)?;
-    let mut ends = Ends::open(&servers, &settings.host, &settings.workspace).await?;
-    say(&format!("{} messages of {BODY_BYTES} bytes a leg, {} rounds\n", settings.messages, settings.rounds));
+/// Runs everything, prints it and keeps it.
+pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
+    let (messages, rounds) = (bench.settings.messages, bench.settings.rounds(ROUNDS));
+    let mut all = Vec::new();
     for queue_type in [QueueType::Classic, QueueType::Quorum] {
+        let cases = [Runner::Host, Runner::Swapping].map(|runner| Case::new(runner, queue_type, messages));
         let (mut still, mut swapping, mut events) = (Vec::new(), Vec::new(), Vec::new());
-        for round in 1..=settings.rounds {
-            for (runner, figures) in [(Runner::Host, &mut still), (Runner::Swapping, &mut swapping)] {
-                let (leg, swapped) = leg(&settings, &mut ends, queue_type, runner).await?;
-                say(&format!("{} round {round} {runner:?}: {leg} ({} swaps)", queue_type.name(), swapped.len()));
-                figures.push(leg);
+        for round in 1..=rounds {
+            for (case, legs) in cases.iter().zip([&mut still, &mut swapping]) {
+                let (figures, swapped) = leg(bench, case).await?;
+                say(&format!("{} round {round}, {}: {figures} ({} swaps)", queue_type.name(), case.runner.name(), swapped.len()));
+                legs.push(figures);
                 events.extend(swapped);
             }
         }
-        say(&summary(queue_type, &median(&still), &median(&swapping), &events));
+        let rows: Vec<Row> = cases.iter().zip([still, swapping]).map(|(case, legs)| row(queue_type.name(), case, legs)).collect();
+        say(&format!("\n{}\n{}\n", table("queue", &rows), summary(queue_type, &events)));
+        all.push(json!({ "rows": rows, "swaps": events }));
     }
-    ends.clear().await
+    bench.keep("swap", &all)
 }
 
-fn summary(queue_type: QueueType, still: &Figures, swapping: &Figures, events: &[Value]) -> String {
+/// One leg, with the events of the swaps that were made meanwhile.
+async fn leg(bench: &mut Bench, case: &Case) -> Result<(Figures, Vec<Value>)> {
+    bench.ends.fill(case).await?;
+    let mut leg = Leg::start(&bench.settings, &bench.ends, case).await?;
+    let swapping = case.runner == Runner::Swapping;
+    let admin = leg.admin()?;
+    let swapper = swapping.then(|| Swapper::start(admin, leg.folder().join(SWAPPED)));
+    let measured = leg.measure(&mut bench.ends).await;
+    let events = swapper.map_or_else(|| Ok(Vec::new()), Swapper::stop);
+    let figures = measured?;
+    leg.finish(&mut bench.ends).await?;
+    Ok((figures, events?))
+}
+
+fn summary(queue_type: QueueType, events: &[Value]) -> String {
     let number = |event: &Value, at: &str| event.pointer(at).and_then(Value::as_u64);
     let of_swap = |at: &str| events.iter().filter_map(|event| number(event, at)).sum::<u64>();
     let mut pauses: Vec<u64> = events.iter().filter_map(|event| number(event, "/swap/pause/max_micros")).collect();
@@ -108,9 +127,8 @@ fn summary(queue_type: QueueType, still: &Figures, swapping: &Figures, events: &
     let at = |percent: usize| pauses.get((pauses.len() * percent).div_ceil(100).max(1) - 1).copied().unwrap_or_default();
     let swapped = events.iter().filter(|event| event.get("outcome").is_some_and(|outcome| outcome == "swapped")).count();
     format!(
-        "\n{}: {swapped} of {} saves swapped; longest wait of a worker a swap: p50 {} µs, p99 {} µs, max {} µs; \
-         finished on the old generation {}, redelivered {}, lost 0, stored twice 0\n\
-         without swaps {still}; with swaps {swapping}; throughput with ÷ without {:.2}\n",
+        "{}: {swapped} of {} saves swapped; longest wait of a worker a swap: p50 {} µs, p99 {} µs, max {} µs; \
+         finished on the old generation {}, redelivered {}, lost 0, stored twice 0",
         queue_type.name(),
         events.len(),
         at(50),
@@ -118,6 +136,5 @@ fn summary(queue_type: QueueType, still: &Figures, swapping: &Figures, events: &
         at(100),
         of_swap("/swap/finished_on_old"),
         of_swap("/swap/redelivered"),
-        swapping.messages_per_second / still.messages_per_second,
     )
 }
