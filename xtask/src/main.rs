@@ -22,9 +22,10 @@ usage: cargo xtask <command>
                      (--once, or no terminal: ends after its checks)
   test [filter …]    builds the plugins and the host, and runs every test against real servers
   ci                 formatting, lints, tests, dependency and spelling checks
-  bench [swap|outage|poison] [--messages N] [--rounds N] [--minutes M] [--rate N]
-                     the host against a hand-written native pipeline, side by side; or the host with and without swaps, an
-                     outage of PostgreSQL, or rows that the database refuses
+  bench [part] [--messages N] [--rounds N] [--scratch disk|memory] [--json FILE] [--svg FILE]
+                     the host against hand-written pipelines, side by side. Parts: drain, live [--rates N,N] [--seconds N],
+                     start, shapes, growth [--most N] [--letters N], swap, outage [--minutes M] [--rate N], poison; without
+                     one all but the last two, one after the other (over an hour)
   chaos [--seed N] [--minutes M | --faults N] [--queue classic|quorum] [--rate N] [--json]
                      servers, wires and the host fail by a seeded script; then what arrived is counted
   plugins            builds the WebAssembly components into target/plugins

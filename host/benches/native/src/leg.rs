@@ -41,6 +41,13 @@ pub(crate) struct Look {
     servers: [Option<Duration>; 3],
 }
 
+impl Look {
+    /// The same, but now.
+    pub(crate) fn later(self, clock: Deadline) -> Self {
+        Self { at: clock.elapsed(), ..self }
+    }
+}
+
 /// Queues, filled and drained.
 pub(crate) async fn run(settings: &Settings, ends: &mut Ends, case: &Case) -> Result<Figures> {
     ends.fill(case).await?;
