@@ -99,7 +99,7 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
             }
         }
         let rows: Vec<Row> = cases.iter().zip([still, swapping]).map(|(case, legs)| row(queue_type.name(), case, legs)).collect();
-        say(&format!("\n{}\n{}\n", table("queue", &rows), summary(queue_type, &events)));
+        say(&format!("\n{}\n\n{}\n", table("queue", &rows), summary(queue_type, &events)));
         all.push(json!({ "rows": rows, "swaps": events }));
     }
     bench.keep("swap", &all)
