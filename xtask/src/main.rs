@@ -25,7 +25,7 @@ usage: cargo xtask <command>
   bench [part] [--messages N] [--rounds N] [--scratch disk|memory] [--json FILE] [--svg FILE]
                      the host against hand-written pipelines, side by side. Parts: drain, live [--rates N,N] [--seconds N],
                      start, shapes, growth [--most N] [--letters N], swap, outage [--minutes M] [--rate N], poison; without
-                     one all but the last two, one after the other (over an hour)
+                     one all but the last two, one after the other
   chaos [--seed N] [--minutes M | --faults N] [--queue classic|quorum] [--rate N] [--json]
                      servers, wires and the host fail by a seeded script; then what arrived is counted
   plugins            builds the WebAssembly components into target/plugins

@@ -59,7 +59,11 @@ async fn counts(bench: &mut Bench, most: usize) -> Result<()> {
         let mut legs = vec![Vec::new(); cases.len()];
         for round in 1..=rounds {
             for (case, legs) in cases.iter().zip(&mut legs) {
-                let figures = if count < FEW { again_and_again(bench, case).await? } else { drained(bench, case).await? };
+                let figures = if count < FEW {
+                    again_and_again(bench, case).await?
+                } else {
+                    leg::run(&bench.settings, &mut bench.ends, case).await?
+                };
                 say(&format!("round {round}, {count} messages, {}: {figures}", case.runner.name()));
                 legs.push(figures);
             }
@@ -68,10 +72,6 @@ async fn counts(bench: &mut Bench, most: usize) -> Result<()> {
     }
     say(&format!("\nmessages, classic queue:\n\n{}\n{}\n", table("messages", &all), flatness(&all)));
     bench.keep("growth_messages", &all)
-}
-
-async fn drained(bench: &mut Bench, case: &Case) -> Result<Figures> {
-    leg::run(&bench.settings, &mut bench.ends, case).await
 }
 
 /// One process, which stands still while its queue is filled and is let go then, until enough messages went through it.
