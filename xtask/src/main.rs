@@ -23,9 +23,10 @@ usage: cargo xtask <command>
   test [filter …]    builds the plugins and the host, and runs every test against real servers
   ci                 formatting, lints, tests, dependency and spelling checks
   bench [part] [--messages N] [--rounds N] [--scratch disk|memory] [--json FILE] [--svg FILE]
-                     the host against hand-written pipelines, side by side. Parts: drain, live [--rates N,N] [--seconds N],
-                     start, shapes, growth [--most N] [--letters N], swap, outage [--minutes M] [--rate N], poison; without
-                     one all but the last two, one after the other
+                     the host against hand-written pipelines, side by side. Without a part drain, live, start, shapes, growth and
+                     swap, one after the other. Parts: drain; live [--rates N,…] [--seconds N]; start;
+                     shapes [--only sizes|steps|sinks|replicas]; growth [--most N] [--letters N]; swap;
+                     outage [--minutes M] [--rate N]; poison
   chaos [--seed N] [--minutes M | --faults N] [--queue classic|quorum] [--rate N] [--json]
                      servers, wires and the host fail by a seeded script; then what arrived is counted
   plugins            builds the WebAssembly components into target/plugins

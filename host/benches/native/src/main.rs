@@ -107,7 +107,12 @@ enum Command {
     /// Times the way from the start of a process to its first message.
     Start(Settings),
     /// Drains with other sizes of messages, and more steps, sinks and replicas.
-    Shapes(Settings),
+    Shapes {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        shapes: shapes::Settings,
+    },
     /// Drains more and more messages, by more and more pipelines, beside many dead letters.
     Growth {
         #[command(flatten)]
@@ -150,7 +155,7 @@ async fn run(command: Command) -> Result<()> {
                 drain::run(bench).await?;
                 live::run(bench, &live).await?;
                 start::run(bench).await?;
-                shapes::run(bench).await?;
+                shapes::run(bench, &shapes::Settings::default()).await?;
                 growth::run(bench, &growth).await?;
                 swap::run(bench).await
             };
@@ -159,7 +164,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Drain(settings) => with(settings, drain::run).await,
         Command::Live { settings, live } => with(settings, async |bench: &mut Bench| live::run(bench, &live).await).await,
         Command::Start(settings) => with(settings, start::run).await,
-        Command::Shapes(settings) => with(settings, shapes::run).await,
+        Command::Shapes { settings, shapes } => with(settings, async |bench: &mut Bench| shapes::run(bench, &shapes).await).await,
         Command::Growth { settings, growth } => with(settings, async |bench: &mut Bench| growth::run(bench, &growth).await).await,
         Command::Swap(settings) => with(settings, swap::run).await,
         Command::Outage { settings, outage } => with(settings, async |bench: &mut Bench| outage::run(bench, &outage).await).await,
@@ -174,4 +179,16 @@ async fn with(settings: Settings, part: impl AsyncFnOnce(&mut Bench) -> Result<(
     let mut bench = Bench::open(settings).await?;
     part(&mut bench).await?;
     bench.close().await
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn no_argument_of_any_part_is_in_the_way_of_another() {
+        Arguments::command().debug_assert();
+    }
 }

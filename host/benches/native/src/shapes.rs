@@ -1,5 +1,6 @@
 //! Other shapes of the same work: sizes of messages, steps, sinks and replicas.
 
+use clap::{Args, ValueEnum};
 use tidegate_harness::Result;
 use tidegate_harness::programs::say;
 
@@ -22,40 +23,83 @@ const REPLICAS: [usize; 3] = [1, 2, 3];
 /// What takes turns where the host is held against the native pipeline.
 const BOTH: [Runner; 2] = [Runner::Native, Runner::Host];
 
+/// Which of them.
+#[derive(Args, Clone, Default)]
+#[group(skip)]
+pub(crate) struct Settings {
+    /// One of them alone.
+    #[arg(long, value_enum)]
+    only: Option<Shape>,
+}
+
+/// What differs from the usual work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shape {
+    /// Bytes of a message.
+    Sizes,
+    /// Steps before the fan-out.
+    Steps,
+    /// Sinks.
+    Sinks,
+    /// Processes on one queue.
+    Replicas,
+}
+
 /// Runs everything, prints it and keeps it.
-pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
+pub(crate) async fn run(bench: &mut Bench, settings: &Settings) -> Result<()> {
     let (messages, rounds) = ((bench.settings.messages / 2).max(1), bench.settings.rounds(ROUNDS));
-    let common = |runner| Case::new(runner, QueueType::Classic, messages);
+    for shape in [Shape::Sizes, Shape::Steps, Shape::Sinks, Shape::Replicas] {
+        if settings.only.is_some_and(|only| only != shape) {
+            continue;
+        }
+        let (key, name) = shape.names();
+        let rows = bench.turns(&shape.cases(messages), rounds).await?;
+        say(&format!("\n{name}, classic queue, medians of {rounds} rounds:\n\n{}\n", table(name, &rows)));
+        if shape == Shape::Steps {
+            say_added(&rows);
+        }
+        bench.keep(key, &rows)?;
+    }
+    Ok(())
+}
 
-    let sizes = cases(&SIZES, &BOTH, |bytes, runner| {
-        let messages = messages.min(LEG_BYTES / bytes);
-        (size_name(bytes), Case { messages, body_bytes: bytes, ..common(runner) })
-    });
-    part(bench, "sizes", "size", &sizes, rounds).await?;
+impl Shape {
+    /// Its names in the report and in tables.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Sizes => ("sizes", "size"),
+            Self::Steps => ("steps_before_the_fan_out", "steps before the fan-out"),
+            Self::Sinks => ("sinks", "sinks"),
+            Self::Replicas => ("replicas", "replicas"),
+        }
+    }
 
-    let steps = cases(&STEPS, &[Runner::Host], |steps, runner| (steps.to_string(), Case { steps, ..common(runner) }));
-    let rows = part(bench, "steps_before_the_fan_out", "steps before the fan-out", &steps, rounds).await?;
-    if let [one, .., most] = rows.as_slice() {
+    fn cases(self, messages: usize) -> Vec<(String, Case)> {
+        let common = |runner| Case::new(runner, QueueType::Classic, messages);
+        match self {
+            Self::Sizes => cases(&SIZES, &BOTH, |bytes, runner| {
+                let messages = messages.min(LEG_BYTES / bytes);
+                (size_name(bytes), Case { messages, body_bytes: bytes, ..common(runner) })
+            }),
+            Self::Steps => cases(&STEPS, &[Runner::Host], |steps, runner| (steps.to_string(), Case { steps, ..common(runner) })),
+            Self::Sinks => cases(&SINKS, &BOTH, |sinks, runner| (sinks.to_string(), Case { lists: sinks - 1, ..common(runner) })),
+            Self::Replicas => {
+                cases(&REPLICAS, &BOTH, |replicas, runner| (replicas.to_string(), Case { replicas, ..common(runner) }))
+            }
+        }
+    }
+}
+
+/// What each step more costs.
+fn say_added(rows: &[Row]) {
+    if let [one, .., most] = rows {
         let added = most.median.cpu.pipeline - one.median.cpu.pipeline;
         say(&format!("each added step: {:+.2} µs of CPU a message\n", added / (STEPS[3] - STEPS[0]) as f64));
     }
-
-    let sinks = cases(&SINKS, &BOTH, |sinks, runner| (sinks.to_string(), Case { lists: sinks - 1, ..common(runner) }));
-    part(bench, "sinks", "sinks", &sinks, rounds).await?;
-
-    let replicas = cases(&REPLICAS, &BOTH, |replicas, runner| (replicas.to_string(), Case { replicas, ..common(runner) }));
-    part(bench, "replicas", "replicas", &replicas, rounds).await.map(drop)
 }
 
 fn cases(values: &[usize], runners: &[Runner], case: impl Fn(usize, Runner) -> (String, Case)) -> Vec<(String, Case)> {
     values.iter().flat_map(|value| runners.iter().map(|runner| case(*value, *runner))).collect()
-}
-
-async fn part(bench: &mut Bench, key: &str, name: &str, cases: &[(String, Case)], rounds: usize) -> Result<Vec<Row>> {
-    let rows = bench.turns(cases, rounds).await?;
-    say(&format!("\n{name}, classic queue, medians of {rounds} rounds:\n\n{}\n", table(name, &rows)));
-    bench.keep(key, &rows)?;
-    Ok(rows)
 }
 
 fn size_name(bytes: usize) -> String {
