@@ -52,6 +52,8 @@ pub(crate) struct Case {
     pub(crate) pipelines: usize,
     /// Whether it works beside the dead letters that were made before, instead of beside none.
     pub(crate) beside_letters: bool,
+    /// Whether a leg is measured from its start, less what a start costs, because windows hold much of it before the first message arrives.
+    pub(crate) whole: bool,
 }
 
 impl Case {
@@ -68,6 +70,7 @@ impl Case {
             replicas: 1,
             pipelines: 1,
             beside_letters: false,
+            whole: false,
         }
     }
 

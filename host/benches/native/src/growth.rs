@@ -102,8 +102,9 @@ async fn again_and_again(bench: &mut Bench, case: &Case) -> Result<Figures> {
 /// The same messages, shared out among the pipelines of one process.
 async fn pipelines(bench: &mut Bench) -> Result<()> {
     let (messages, rounds) = (bench.settings.messages, bench.settings.rounds(ROUNDS));
-    let case =
-        |pipelines: usize| (pipelines.to_string(), Case { pipelines, ..Case::new(Runner::Host, QueueType::Classic, messages) });
+    let case = |pipelines: usize| {
+        (pipelines.to_string(), Case { pipelines, whole: true, ..Case::new(Runner::Host, QueueType::Classic, messages) })
+    };
     let rows = bench.turns(&PIPELINES.map(case), rounds).await?;
     say(&format!("\npipelines in one process, classic queues:\n\n{}\n{}\n", table("pipelines", &rows), flatness(&rows)));
     bench.keep("growth_pipelines", &rows)

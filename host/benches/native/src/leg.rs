@@ -50,11 +50,38 @@ impl Look {
 
 /// Queues, filled and drained.
 pub(crate) async fn run(settings: &Settings, ends: &mut Ends, case: &Case) -> Result<Figures> {
+    let start = if case.whole { Some(start(settings, ends, case).await?) } else { None };
     ends.fill(case).await?;
+    let (clock, servers) = (patience(case), servers(ends));
     let mut leg = Leg::start(settings, ends, case).await?;
-    let figures = leg.measure(ends).await?;
+    let figures = match start {
+        None => leg.measure(ends).await?,
+        Some(start) => {
+            let last = leg.until(ends, case.broadcast(), clock, LOOK).await?;
+            leg.between(&[(Look { servers, ..start }, last)])?
+        }
+    };
     leg.finish(ends).await?;
     Ok(figures)
+}
+
+/// What it takes the same processes to be ready on empty queues.
+async fn start(settings: &Settings, ends: &mut Ends, case: &Case) -> Result<Look> {
+    ends.prepare(case).await?;
+    let clock = patience(case);
+    let mut leg = Leg::start(settings, ends, case).await?;
+    leg.consuming(ends).await?;
+    let look = leg.look(ends, 0, clock)?;
+    leg.terminate()?;
+    Ok(look)
+}
+
+fn patience(case: &Case) -> Deadline {
+    Deadline::after(PATIENCE + PATIENCE_PER_MESSAGE * u32::try_from(case.messages).unwrap_or(u32::MAX))
+}
+
+fn servers(ends: &Ends) -> [Option<Duration>; 3] {
+    ends.servers.map(|root| root.map(meter::tree_cpu))
 }
 
 impl Leg {
@@ -71,8 +98,11 @@ impl Leg {
         Ok(Self { case: *case, processes, letters, folder })
     }
 
-    /// Waits until each process consumes.
+    /// Waits until each process consumes. One that has many queues says so itself.
     pub(crate) async fn consuming(&mut self, ends: &Ends) -> Result<()> {
+        if self.case.pipelines > 1 {
+            return self.processes.iter_mut().try_for_each(Host::wait_ready);
+        }
         let (deadline, queue) = (Deadline::after(PATIENCE), ends.of(&self.case, 0).queue);
         while ends.look(&queue).await?.1 < self.processes.len() {
             self.is_running()?;
@@ -82,11 +112,11 @@ impl Leg {
         Ok(())
     }
 
-    /// From the first look that sees messages at all ends to the one that sees all messages there. Where several processes or pipelines
+    /// From the first look that sees messages at all ends to the one that sees all messages there. Where several processes
     /// start side by side, a tenth has to be there: the last of them has started by then.
     pub(crate) async fn measure(&mut self, ends: &mut Ends) -> Result<Figures> {
-        let deadline = Deadline::after(PATIENCE + PATIENCE_PER_MESSAGE * u32::try_from(self.case.messages).unwrap_or(u32::MAX));
-        let alone = self.case.replicas * self.case.pipelines == 1;
+        let deadline = patience(&self.case);
+        let alone = self.case.replicas == 1;
         let begun = if alone { 1 } else { self.case.broadcast().div_ceil(10) };
         let first = self.until(ends, begun, deadline, LOOK).await?;
         if first.arrived >= self.case.broadcast() {
@@ -116,7 +146,7 @@ impl Leg {
         for process in &self.processes {
             pipeline += meter::cpu(process.pid()?)?;
         }
-        Ok(Look { arrived, at, pipeline, servers: ends.servers.map(|root| root.map(meter::tree_cpu)) })
+        Ok(Look { arrived, at, pipeline, servers: servers(ends) })
     }
 
     /// What happened between the two looks of each pair, all together.
@@ -161,9 +191,7 @@ impl Leg {
         }
         // What is at both ends is acknowledged a moment later.
         sleep(Duration::from_millis(500)).await;
-        for process in &mut self.processes {
-            process.terminate()?;
-        }
+        self.terminate()?;
         let letters = ends.waiting(&case, ".dead").await?.saturating_sub(self.letters);
         let broadcast = taken + ends.lengths(&case).await?.into_iter().sum::<usize>();
         let found = (broadcast, ends.rows().await?, letters, ends.waiting(&case, "").await?);
@@ -173,6 +201,10 @@ impl Leg {
         }
         let name = case.runner.name();
         Err(self.failure(&format!("{name}: broadcast, rows, dead letters and left are {found:?} and should be {right:?}")))
+    }
+
+    fn terminate(&mut self) -> Result<()> {
+        self.processes.iter_mut().try_for_each(|process| process.terminate().map(drop))
     }
 
     /// The admin HTTP of the first process.

@@ -79,7 +79,7 @@ impl Shape {
         match self {
             Self::Sizes => cases(&SIZES, &BOTH, |bytes, runner| {
                 let messages = messages.min(LEG_BYTES / bytes);
-                (size_name(bytes), Case { messages, body_bytes: bytes, ..common(runner) })
+                (size_name(bytes), Case { messages, body_bytes: bytes, whole: true, ..common(runner) })
             }),
             Self::Steps => cases(&STEPS, &[Runner::Host], |steps, runner| (steps.to_string(), Case { steps, ..common(runner) })),
             Self::Sinks => cases(&SINKS, &BOTH, |sinks, runner| (sinks.to_string(), Case { lists: sinks - 1, ..common(runner) })),
