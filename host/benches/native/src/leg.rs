@@ -159,6 +159,9 @@ impl Leg {
         let messages: usize = looks.iter().map(|(first, last)| arrived(last).saturating_sub(arrived(first))).sum();
         let took =
             |of: fn(&Look) -> Duration| looks.iter().map(|(first, last)| of(last).saturating_sub(of(first))).sum::<Duration>();
+        if messages == 0 || took(|look| look.at).is_zero() {
+            return Err(Failure::new("it was over before it could be measured: take more messages"));
+        }
         let micros = |took: Duration| took.as_secs_f64() * 1e6 / messages as f64;
         let known = |of: fn(&Look) -> Option<Duration>| {
             let took: Option<Duration> = looks.iter().map(|(first, last)| Some(of(last)?.saturating_sub(of(first)?))).sum();
