@@ -196,11 +196,12 @@ impl Duty {
 /// dropped.
 #[must_use]
 pub fn fan_out(deliveries: Vec<Delivery>, lanes: &[Arc<str>]) -> Vec<Vec<Delivery>> {
-    if lanes.is_empty() {
+    let Some((last, others)) = lanes.split_last() else {
         settle(deliveries, Outcome::Dropped);
         return Vec::new();
-    }
-    let mut shares: Vec<Vec<Delivery>> = lanes.iter().map(|_| Vec::with_capacity(deliveries.len())).collect();
+    };
+    let mut shares: Vec<Vec<Delivery>> = others.iter().map(|_| Vec::with_capacity(deliveries.len())).collect();
+    let mut share = Vec::with_capacity(deliveries.len());
     let mut deliveries = deliveries.into_iter().peekable();
     while let Some(first) = deliveries.next() {
         let window = Arc::clone(&first.duty.window);
@@ -210,17 +211,18 @@ pub fn fan_out(deliveries: Vec<Delivery>, lanes: &[Arc<str>]) -> Vec<Vec<Deliver
         // One lock and one count serve all that came over the same connection: nearly always the whole batch.
         while let Some(mut delivery) = next {
             open.multiply(delivery.duty.sequence, lanes.len());
-            // From here on the twins carry the duty.
-            delivery.duty.open = false;
             messages += 1;
-            for (lane, share) in lanes.iter().zip(&mut shares) {
+            for (lane, share) in others.iter().zip(&mut shares) {
                 share.push(Delivery { message: delivery.message.clone(), duty: delivery.duty.twin(Some(Arc::clone(lane))) });
             }
+            delivery.duty.lane = Some(Arc::clone(last));
+            share.push(delivery);
             next = deliveries.next_if(|delivery| Arc::ptr_eq(&delivery.duty.window, &window));
         }
         drop(open);
         window.ledger.fan_out(lanes.iter().map(|lane| &**lane), messages);
     }
+    shares.push(share);
     shares
 }
 

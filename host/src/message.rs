@@ -98,10 +98,24 @@ impl Message {
         Self { id, body, original, properties, sealed: Vec::new() }
     }
 
-    /// The same message with another body: nothing in it counts as sealed any more.
+    /// Gives it another body: nothing in it counts as sealed any more.
+    pub fn replace_body(&mut self, body: Bytes) {
+        self.body = body;
+        self.sealed.clear();
+    }
+
+    /// Gives it a body in which one more field is sealed, and every other one is as it was.
+    pub fn seal(&mut self, body: Bytes, field: SealedField) {
+        self.body = body;
+        self.sealed.push(field);
+    }
+
+    /// One of the messages that it is split into, by its index. Parts get ids of their own, or a sink that is idempotent by id would keep
+    /// only the first.
     #[must_use]
-    pub fn with_body(&self, body: Bytes) -> Self {
-        Self { body, sealed: Vec::new(), ..self.clone() }
+    pub fn part(&self, index: usize, body: Bytes) -> Self {
+        let id = self.id.as_ref().and_then(|id| MessageId::new(&format!("{}.{}", id.as_str(), index + 1)));
+        Self { id, body, sealed: Vec::new(), ..self.clone() }
     }
 
     /// The id for logs: escaped, or `-`.

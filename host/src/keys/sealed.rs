@@ -99,22 +99,17 @@ impl<'a> Sealed<'a> {
         }
     }
 
-    /// Writes the stored form, with one allocation. `cipher` fits [`is_cipher_name`]; `sealed` is what the cipher gave for this nonce and,
-    /// as context, this binding.
-    #[must_use]
-    pub fn write(cipher: &str, key_id: &KeyId, binding: &[u8; BINDING_BYTES], nonce: &[u8], sealed: &[u8]) -> String {
-        let payload_bytes = BINDING_BYTES + nonce.len() + sealed.len();
-        let room = PREFIX.len() + cipher.len() + 1 + key_id.len() + 1 + (payload_bytes * 4).div_ceil(3);
-        let mut text = String::with_capacity(room);
+    /// Appends the stored form. `cipher` fits [`is_cipher_name`]; `sealed` is what the cipher gave for this nonce and, as context, this
+    /// binding.
+    pub fn write(text: &mut String, cipher: &str, key_id: &KeyId, binding: &[u8; BINDING_BYTES], nonce: &[u8], sealed: &[u8]) {
         for part in [PREFIX, cipher, ".", key_id.as_str(), "."] {
             text.push_str(part);
         }
-        let mut base64 = Base64 { text: &mut text, carried: [0; 3], count: 0 };
+        let mut base64 = Base64 { text, carried: [0; 3], count: 0 };
         for part in [binding.as_slice(), nonce, sealed] {
             base64.push(part);
         }
         base64.finish();
-        text
     }
 
     /// What the value was bound to when it was sealed: the cipher's context.

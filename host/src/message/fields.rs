@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -41,11 +42,15 @@ impl Fields {
     /// Finds every pointer's value; a duplicate key's last value wins.
     ///
     /// # Errors
-    /// Fails when the body is no JSON text.
+    /// Fails when the body is no JSON text, or has a number beyond every double, or half a surrogate pair, in the place of an object that a
+    /// pointer leads through.
     pub fn find<'a>(&self, body: &'a [u8]) -> Result<Found<'a>, serde_json::Error> {
         let mut found = vec![None; self.count];
-        let document: &'a RawValue = serde_json::from_slice(body)?;
-        look(&self.root, document, &mut found)?;
+        // Once for the whole body: a parser of bytes does not look at the strings that it passes over.
+        let text = std::str::from_utf8(body).map_err(serde::de::Error::custom)?;
+        let mut document = serde_json::Deserializer::from_str(text);
+        Look { node: &self.root, found: &mut found }.deserialize(&mut document)?;
+        document.end()?;
         Ok(found)
     }
 }
@@ -76,45 +81,45 @@ impl Node {
     }
 }
 
-/// Notes `value` where this node wants it, and looks for the node's children inside it.
-fn look<'a>(node: &Node, value: &'a RawValue, found: &mut Found<'a>) -> Result<(), serde_json::Error> {
-    node.forget(found);
-    for index in &node.wanted {
-        if let Some(slot) = found.get_mut(*index) {
-            *slot = Some(value);
-        }
-    }
-    if node.children.is_empty() || !value.get().starts_with(['{', '[']) {
-        return Ok(());
-    }
-    Inside { node, found }.deserialize(&mut serde_json::Deserializer::from_str(value.get()))
-}
-
-/// A container whose members are looked at.
-struct Inside<'n, 'f, 'a> {
+/// A value, noted where its node wants it, and looked into where the node has children. What nobody wants is passed over in the same pass.
+struct Look<'n, 'f, 'a> {
     node: &'n Node,
     found: &'f mut Found<'a>,
 }
 
-impl<'de> DeserializeSeed<'de> for Inside<'_, '_, 'de> {
+impl<'de> DeserializeSeed<'de> for Look<'_, '_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+        self.node.forget(self.found);
+        if self.node.wanted.is_empty() {
+            return deserializer.deserialize_any(self);
+        }
+        let value = <&'de RawValue>::deserialize(deserializer)?;
+        for index in &self.node.wanted {
+            if let Some(slot) = self.found.get_mut(*index) {
+                *slot = Some(value);
+            }
+        }
+        if self.node.children.is_empty() {
+            return Ok(());
+        }
+        // Its bytes are read a second time: the parser cannot give a value and its members at once.
+        serde_json::Deserializer::from_str(value.get()).deserialize_any(self).map_err(serde::de::Error::custom)
     }
 }
 
-impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
+impl<'de> Visitor<'de> for Look<'_, '_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object or an array")
+        f.write_str("a value")
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
         while let Some(key) = map.next_key_seed(Name)? {
             match self.node.child(&key) {
-                Some(child) => look(child, map.next_value()?, self.found).map_err(serde::de::Error::custom)?,
+                Some(node) => map.next_value_seed(Look { node, found: self.found })?,
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -122,13 +127,39 @@ impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
     }
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<(), S::Error> {
-        let mut index = 0_usize;
-        while let Some(value) = seq.next_element::<&'de RawValue>()? {
-            if let Some(child) = self.node.child(&index.to_string()) {
-                look(child, value, self.found).map_err(serde::de::Error::custom)?;
+        for index in 0_usize.. {
+            let more = match self.node.child(&index.to_string()) {
+                Some(node) => seq.next_element_seed(Look { node, found: self.found })?.is_some(),
+                None => seq.next_element::<IgnoredAny>()?.is_some(),
+            };
+            if !more {
+                break;
             }
-            index += 1;
         }
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
     }
 }
@@ -187,9 +218,20 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_the_place_of_an_object_holds_nothing() {
+        for body in
+            ["1", "-1", "1.5", "null", "true", "\"text\"", "[]", "{\"a\":7}", "{\"a\":[\"b\"]}", "{\"a\":{\"b\":1},\"a\":null}"]
+        {
+            assert_eq!(find(&["/a/b", "/c"], body), [None, None], "{body}");
+        }
+    }
+
+    #[test]
     fn what_is_no_json_is_an_error() {
         let fields = Fields::new([&"/id".parse().expect("a pointer")]);
-        for body in [&b""[..], b"{", b"{} x", b"\xff", b"{\"id\":\"\xff\"}"] {
+        for body in
+            [&b""[..], b"{", b"{} x", b"\xff", b"{\"id\":\"\xff\"}", b"{\"other\":\"\xff\"}", b"{\"id\":1,}", b"{\"o\":01}"]
+        {
             assert!(fields.find(body).is_err(), "{body:?}");
         }
     }

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Where a value lies in a JSON document. The empty pointer is the document itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pointer {
-    tokens: Vec<String>,
+    /// Shared: each sealed message names the field that was sealed.
+    tokens: Arc<[String]>,
 }
 
 /// Why a text is no JSON pointer.
@@ -33,7 +35,7 @@ impl FromStr for Pointer {
 
     fn from_str(text: &str) -> Result<Self, PointerError> {
         if text.is_empty() {
-            return Ok(Self { tokens: Vec::new() });
+            return Ok(Self { tokens: Arc::default() });
         }
         let rest = text.strip_prefix('/').ok_or(PointerError::NoSlash)?;
         let tokens = rest.split('/').map(unescape).collect::<Result<_, _>>()?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::aboard::Meter;
@@ -31,15 +32,16 @@ pub(super) struct Passage {
 struct Piece {
     /// Index of the upstream message in the batch.
     origin: usize,
+    message: Message,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    Going(Message),
+    Going,
     /// Waits to be shown to the same step again.
-    Held(Message),
-    Fallen(Message, Fall),
+    Held,
+    Fallen(Fall),
 }
 
 /// How far a batch came.
@@ -108,7 +110,7 @@ impl Chain {
                 .filter(|message| message.id.is_none())
                 .for_each(|message| message.id = id_in(fields, &message.body));
         }
-        let piece = |(origin, message)| Piece { origin, state: State::Going(message) };
+        let piece = |(origin, message)| Piece { origin, message, state: State::Going };
         Passage { pieces: messages.into_iter().enumerate().map(piece).collect(), next: 0 }
     }
 
@@ -132,44 +134,52 @@ fn id_in(fields: &Fields, body: &[u8]) -> Option<MessageId> {
 }
 
 impl Passage {
-    /// Shows a step what it has not decided on; gives the longest pause it asked for.
+    /// Shows a step what it has not decided on; gives the longest pause it asked for. Messages stay where they are: what a step lets
+    /// pass unchanged, as most do, costs nothing here.
     fn apply(&mut self, step: &Step) -> Option<Duration> {
         // After a pause only what was held is shown again.
-        let resuming = self.pieces.iter().any(|piece| matches!(piece.state, State::Held(_)));
-        let mut shown = Vec::with_capacity(self.pieces.len());
-        let mut places = Vec::with_capacity(self.pieces.len());
-        for piece in std::mem::take(&mut self.pieces) {
-            let origin = piece.origin;
-            match piece.state {
-                State::Held(message) => show(&mut shown, &mut places, origin, message),
-                State::Going(message) if !resuming => show(&mut shown, &mut places, origin, message),
-                state => places.push((origin, Some(state))),
+        let resuming = self.pieces.iter().any(|piece| matches!(piece.state, State::Held));
+        let is_shown = |state: &State| if resuming { matches!(state, State::Held) } else { matches!(state, State::Going) };
+        let shown: Vec<&Message> =
+            self.pieces.iter().filter(|piece| is_shown(&piece.state)).map(|piece| &piece.message).collect();
+        if shown.is_empty() {
+            return None;
+        }
+        let mut verdicts = step.run(&shown).into_iter();
+        let (mut pause, mut splits) = (None, Vec::new());
+        for (place, piece) in self.pieces.iter_mut().enumerate().filter(|(_, piece)| is_shown(&piece.state)) {
+            piece.state = State::Going;
+            match verdicts.next().expect("a step gives one verdict a message") {
+                Verdict::Pass => {}
+                Verdict::Replace(body) => piece.message.replace_body(body),
+                Verdict::Seal(body, field) => piece.message.seal(body, field),
+                Verdict::Split(bodies) => splits.push((place, bodies)),
+                Verdict::Fall(fall) => piece.state = State::Fallen(fall),
+                Verdict::Hold(delay) => {
+                    piece.state = State::Held;
+                    pause = pause.max(Some(delay));
+                }
             }
         }
-        let verdicts = if shown.is_empty() { Vec::new() } else { step.run(shown) };
-        self.collect(places, verdicts)
+        self.split(splits);
+        pause
     }
 
-    fn collect(&mut self, places: Vec<(usize, Option<State>)>, verdicts: Vec<Verdict>) -> Option<Duration> {
-        let mut verdicts = verdicts.into_iter();
-        let mut pause = None;
-        self.pieces.reserve(places.len());
-        for (origin, state) in places {
-            let mut push = |state| self.pieces.push(Piece { origin, state });
-            match state {
-                Some(state) => push(state),
-                None => match verdicts.next().expect("a step gives one verdict a message") {
-                    Verdict::Pass(message) => push(State::Going(message)),
-                    Verdict::Split(parts) => parts.into_iter().for_each(|part| push(State::Going(part))),
-                    Verdict::Fall(message, fall) => push(State::Fallen(message, fall)),
-                    Verdict::Hold(message, delay) => {
-                        pause = pause.max(Some(delay));
-                        push(State::Held(message));
-                    }
-                },
-            }
+    /// Puts parts in the places of what they are parts of; `splits` are by ascending place.
+    fn split(&mut self, splits: Vec<(usize, Vec<Bytes>)>) {
+        if splits.is_empty() {
+            return;
         }
-        pause
+        let mut splits = splits.into_iter().peekable();
+        for (place, piece) in std::mem::take(&mut self.pieces).into_iter().enumerate() {
+            let Some((_, bodies)) = splits.next_if(|(split, _)| *split == place) else {
+                self.pieces.push(piece);
+                continue;
+            };
+            let part =
+                |(index, body)| Piece { origin: piece.origin, message: piece.message.part(index, body), state: State::Going };
+            self.pieces.extend(bodies.into_iter().enumerate().map(part));
+        }
     }
 
     /// Goes on in another chain: at the step of the same name, or where that is gone at the first of its followers that is there.
@@ -179,57 +189,56 @@ impl Passage {
         let next = rest.iter().find_map(place).unwrap_or(to.steps.len());
         if rest.first().is_none_or(|held| place(held).is_none()) {
             // Nobody holds them any more.
-            let released = |piece: Piece| Piece { state: piece.state.released(), ..piece };
-            self.pieces = std::mem::take(&mut self.pieces).into_iter().map(released).collect();
+            let held = self.pieces.iter_mut().filter(|piece| matches!(piece.state, State::Held));
+            held.for_each(|piece| piece.state = State::Going);
         }
         self.next = next;
     }
 
     /// The messages alone, in order, with why those fell that did: for who has no duties (test cases, parked messages).
     pub(super) fn into_fates(self) -> impl Iterator<Item = (Message, Option<Fall>)> {
-        self.pieces.into_iter().map(|piece| match piece.state {
-            State::Going(message) | State::Held(message) => (message, None),
-            State::Fallen(message, fall) => (message, Some(fall)),
-        })
+        self.pieces.into_iter().map(|piece| (piece.message, piece.state.into_fall()))
     }
 
     /// Joins each message with its duty again. A step that split a message into nothing dropped it.
     pub(super) fn into_outcome(self, duties: Vec<Duty>) -> Outcome {
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome { passed: Vec::with_capacity(self.pieces.len()), fallen: Vec::new() };
+        if self.pieces.iter().map(|piece| piece.origin).eq(0..duties.len()) {
+            // Nothing was split, as nearly always: each message has the duty at its place.
+            for (piece, duty) in self.pieces.into_iter().zip(duties) {
+                outcome.add(Delivery::from_parts(piece.message, duty), piece.state.into_fall());
+            }
+            return outcome;
+        }
         let mut pieces = self.pieces.into_iter().peekable();
         for (origin, duty) in duties.into_iter().enumerate() {
-            let mut messages = Vec::with_capacity(1);
-            let mut falls = Vec::with_capacity(1);
-            while let Some(piece) = pieces.next_if(|piece| piece.origin == origin) {
-                let (message, fall) = match piece.state {
-                    State::Going(message) | State::Held(message) => (message, None),
-                    State::Fallen(message, fall) => (message, Some(fall)),
-                };
-                messages.push(message);
-                falls.push(fall);
-            }
-            outcome.add(messages, falls, duty);
+            let parts = std::iter::from_fn(|| pieces.next_if(|piece| piece.origin == origin));
+            outcome.add_parts(parts.map(|piece| (piece.message, piece.state.into_fall())).unzip(), duty);
         }
         outcome
     }
 }
 
 impl State {
-    fn released(self) -> Self {
+    /// Why its message goes no further; none for one that does.
+    fn into_fall(self) -> Option<Fall> {
         match self {
-            Self::Held(message) => Self::Going(message),
-            state => state,
+            Self::Going | Self::Held => None,
+            Self::Fallen(fall) => Some(fall),
         }
     }
 }
 
-fn show(shown: &mut Vec<Message>, places: &mut Vec<(usize, Option<State>)>, origin: usize, message: Message) {
-    shown.push(message);
-    places.push((origin, None));
-}
-
 impl Outcome {
-    fn add(&mut self, mut messages: Vec<Message>, falls: Vec<Option<Fall>>, duty: Duty) {
+    fn add(&mut self, delivery: Delivery, fall: Option<Fall>) {
+        match fall {
+            None => self.passed.push(delivery),
+            Some(fall) => self.fallen.push((delivery, fall)),
+        }
+    }
+
+    /// Adds what one upstream message became.
+    fn add_parts(&mut self, (mut messages, falls): (Vec<Message>, Vec<Option<Fall>>), duty: Duty) {
         let deliveries = match (messages.len(), messages.pop()) {
             (1, Some(message)) => vec![Delivery::from_parts(message, duty)],
             (_, Some(last)) => {
@@ -239,11 +248,6 @@ impl Outcome {
             // Nothing is left of it: dropping the duty would deliver it again.
             (_, None) => return crate::delivery::settle_duties([duty], crate::ledger::Outcome::Dropped),
         };
-        for (delivery, fall) in deliveries.into_iter().zip(falls) {
-            match fall {
-                None => self.passed.push(delivery),
-                Some(fall) => self.fallen.push((delivery, fall)),
-            }
-        }
+        deliveries.into_iter().zip(falls).for_each(|(delivery, fall)| self.add(delivery, fall));
     }
 }

@@ -1,5 +1,6 @@
 //! A cipher step: the host finds the field, picks the key and draws the nonces; the component does the arithmetic.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -26,10 +27,13 @@ pub(super) struct Sealer {
 }
 
 /// A field in clear, and where it stands in the body.
-struct Clear {
-    text: String,
+struct Clear<'a> {
+    text: Cow<'a, str>,
     place: Range<usize>,
 }
+
+/// A body with its field sealed.
+pub(super) type SealedBody = (Bytes, SealedField);
 
 impl Sealer {
     /// A sealer of `field` under the active key of `ring`.
@@ -47,7 +51,7 @@ impl Sealer {
 
     /// Seals the field of each message, or says why it cannot be sealed. Blocking.
     #[must_use]
-    pub(super) fn seal(&self, batch: &[Message]) -> Vec<Result<Message, Failure>> {
+    pub(super) fn seal(&self, batch: &[&Message]) -> Vec<Result<SealedBody, Failure>> {
         let bytes: usize = batch.iter().map(|message| message.body.len()).sum();
         let (head, tail) = batch.split_at(batch.len() / 2);
         if bytes > MAX_CALL_BYTES && !head.is_empty() {
@@ -56,24 +60,23 @@ impl Sealer {
         self.seal_together(batch)
     }
 
-    fn seal_together(&self, batch: &[Message]) -> Vec<Result<Message, Failure>> {
+    fn seal_together(&self, batch: &[&Message]) -> Vec<Result<SealedBody, Failure>> {
         let clear: Vec<_> = batch.iter().map(|message| self.find(message)).collect();
-        let found = || clear.iter().zip(batch).filter_map(|(clear, message)| Some((clear.as_ref().ok()?, message)));
+        let found = || clear.iter().zip(batch).filter_map(|(clear, message)| Some((clear.as_ref().ok()?, *message)));
         let count = found().count();
-        let sealed = match self.draw(count) {
+        let mut sealed = match self.draw(count) {
             Ok(nonces) => self.call(&nonces, found()),
             Err(fault) => vec![Err(Failure::Fault(fault)); count],
+        }
+        .into_iter();
+        let finish = |clear: Result<Clear<'_>, Failure>| {
+            clear?;
+            sealed.next().expect("a cipher gives one answer an item")
         };
-        let mut sealed = sealed.into_iter();
-        let finish = |(message, clear): (&Message, Result<Clear, Failure>)| {
-            let clear = clear?;
-            let text = sealed.next().expect("a cipher gives one answer an item")?;
-            Ok(self.replace(message, &clear.place, &text))
-        };
-        batch.iter().zip(clear).map(finish).collect()
+        clear.into_iter().map(finish).collect()
     }
 
-    fn find(&self, message: &Message) -> Result<Clear, Failure> {
+    fn find<'a>(&self, message: &'a Message) -> Result<Clear<'a>, Failure> {
         let refuse = |code, text: &str| Failure::Rejected(Reason::new(code, text).at(&self.field));
         let found = self
             .fields
@@ -83,10 +86,12 @@ impl Sealer {
             found.into_iter().next().flatten().ok_or_else(|| refuse("missing", "the field that must be sealed is missing"))?;
         let place = place_of(raw, &message.body);
         // Anything but a string is sealed as its JSON text.
-        let text = if raw.get().starts_with('"') {
-            serde_json::from_str(raw.get()).map_err(|_| refuse("not_text", "the field holds a lone surrogate and is no text"))?
-        } else {
-            raw.get().to_owned()
+        let text = match raw.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            None => Cow::Borrowed(raw.get()),
+            Some(text) if !text.contains('\\') => Cow::Borrowed(text),
+            Some(_) => serde_json::from_str::<String>(raw.get())
+                .map(Cow::Owned)
+                .map_err(|_| refuse("not_text", "the field holds a lone surrogate and is no text"))?,
         };
         Ok(Clear { text, place })
     }
@@ -109,48 +114,50 @@ impl Sealer {
     fn call<'a>(
         &self,
         nonces: &Packed,
-        items: impl Iterator<Item = (&'a Clear, &'a Message)> + Clone,
-    ) -> Vec<Result<String, Failure>> {
+        items: impl Iterator<Item = (&'a Clear<'a>, &'a Message)> + Clone,
+    ) -> Vec<Result<SealedBody, Failure>> {
         let bindings: Vec<[u8; 16]> = items.clone().map(|(_, message)| self.binder.bind(message.id.as_ref())).collect();
         let contexts = match self.format {
             SealFormat::Tg1 => pack(bindings.iter().map(<[u8; 16]>::as_slice)),
             SealFormat::Original => pack(bindings.iter().map(|_| [].as_slice())),
         };
-        let plain = pack(items.map(|(clear, _)| clear.text.as_bytes()));
+        let plain = pack(items.clone().map(|(clear, _)| clear.text.as_bytes()));
         let key = self.ring.active();
         let sealed = self.cipher.seal(&key.material, nonces, &contexts, &plain);
-        let checked =
-            sealed.into_iter().zip(plain.iter()).map(|(answer, plain)| answer.and_then(|text| check_sealed(text, plain)));
         let drawn = bindings.iter().zip(nonces.iter());
-        let write = |answer: Result<Bytes, Failure>, (binding, nonce)| answer.map(|text| self.write(key, binding, nonce, &text));
-        checked.zip(drawn).map(|(answer, drawn)| write(answer, drawn)).collect()
+        let finish = |(((answer, plain), (clear, message)), drawn): (((Result<Bytes, Failure>, &[u8]), _), _)| {
+            let ciphertext = check_sealed(answer?, plain)?;
+            Ok(self.replace(message, clear, key, drawn, &ciphertext))
+        };
+        sealed.into_iter().zip(plain.iter()).zip(items).zip(drawn).map(finish).collect()
     }
 
-    fn write(&self, key: &Key, binding: &[u8; 16], nonce: &[u8], ciphertext: &[u8]) -> String {
+    /// Puts the sealed text where the field stood; every other byte of the body stays, so that what was sealed before still is.
+    fn replace(
+        &self,
+        message: &Message,
+        clear: &Clear<'_>,
+        key: &Key,
+        (binding, nonce): (&[u8; 16], &[u8]),
+        ciphertext: &[u8],
+    ) -> SealedBody {
+        let text = std::str::from_utf8(&message.body).expect("a field was found in it, and JSON is UTF-8");
+        let part = |range| text.get(range).unwrap_or_default();
+        let payload = (binding.len() + nonce.len() + ciphertext.len()).div_ceil(3) * 4;
+        // Either form fits: names of the cipher and the key in front, or a line feed, escaped, after each 72 characters.
+        let mut body = String::with_capacity(text.len() + 80 + payload + payload / 36);
+        body.push_str(part(0..clear.place.start));
+        body.push('"');
         match self.format {
-            SealFormat::Tg1 => Sealed::write(&self.cipher.parameters().cipher, &key.id, binding, nonce, ciphertext),
-            SealFormat::Original => keys::original::wrap_base64(ciphertext),
+            SealFormat::Tg1 => {
+                Sealed::write(&mut body, &self.cipher.parameters().cipher, &key.id, binding, nonce, ciphertext);
+            }
+            // The only character of either form that JSON escapes is the original's line feed.
+            SealFormat::Original => body.push_str(&keys::original::wrap_base64(ciphertext).replace('\n', "\\n")),
         }
-    }
-
-    /// Puts the sealed text where the field stood; every other byte of the body stays.
-    fn replace(&self, message: &Message, place: &Range<usize>, sealed: &str) -> Message {
-        let (before, after) = (message.body.get(..place.start), message.body.get(place.end..));
-        let mut body = Vec::with_capacity(message.body.len() + sealed.len() + 16);
-        body.extend_from_slice(before.unwrap_or_default());
-        body.push(b'"');
-        // The only character of either form that JSON escapes is the original's line feed.
-        match self.format {
-            SealFormat::Tg1 => body.extend_from_slice(sealed.as_bytes()),
-            SealFormat::Original => body.extend_from_slice(sealed.replace('\n', "\\n").as_bytes()),
-        }
-        body.push(b'"');
-        body.extend_from_slice(after.unwrap_or_default());
-        let key_id = self.ring.active().id.to_shared();
-        // Splicing leaves every other field as it was, so that what was sealed before still is.
-        let mut fields = message.sealed.clone();
-        fields.push(SealedField { pointer: self.field.clone(), key_id });
-        Message { sealed: fields, ..message.with_body(body.into()) }
+        body.push('"');
+        body.push_str(part(clear.place.end..text.len()));
+        (body.into(), SealedField { pointer: self.field.clone(), key_id: key.id.to_shared() })
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::generation::Generation;
-use super::seal::Sealer;
+use super::seal::{SealedBody, Sealer};
 use crate::message::{Fields, Message, MessageId, NoProperties, Pointer};
 use crate::plugin::Failure;
 
@@ -56,15 +56,15 @@ fn seal(sealer: &Sealer, texts: &[String]) -> Result<Vec<String>, String> {
     };
     let batch: Vec<Message> = texts.iter().map(message).collect();
     let field = Fields::new([sealer.field()]);
-    let text = |answer: Result<Message, Failure>| {
-        let message = answer.map_err(|failure| match failure {
+    let text = |answer: Result<SealedBody, Failure>| {
+        let (body, _) = answer.map_err(|failure| match failure {
             Failure::Rejected(reason) => reason.message,
             Failure::Fault(fault) => fault.message,
         })?;
-        let found = field.find(&message.body).ok().and_then(|found| found.into_iter().next().flatten());
+        let found = field.find(&body).ok().and_then(|found| found.into_iter().next().flatten());
         found.and_then(|raw| serde_json::from_str(raw.get()).ok()).ok_or_else(|| "it gives back no text".to_owned())
     };
-    sealer.seal(&batch).into_iter().map(text).collect()
+    sealer.seal(&batch.iter().collect::<Vec<_>>()).into_iter().map(text).collect()
 }
 
 /// A body that holds a text at a pointer.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tracing::{debug, warn};
 
 use super::aboard::Meter;
 use super::seal::Sealer;
 use crate::config::OnError;
-use crate::message::{Message, MessageId, Reason};
+use crate::message::{Message, Reason, SealedField};
 use crate::plugin::{Failure, Fate, Fault, FaultKind, Transformer, Validator};
 use crate::source::Refusal;
 use crate::telemetry::{Counter, Telemetry};
@@ -54,14 +55,18 @@ pub(super) enum Work {
 /// What a step made of one message.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It goes on, as it is now.
-    Pass(Message),
-    /// It goes on as several.
-    Split(Vec<Message>),
+    /// It goes on as it is.
+    Pass,
+    /// It goes on with this body.
+    Replace(Bytes),
+    /// It goes on with this body, in which one more field is sealed.
+    Seal(Bytes, SealedField),
+    /// It goes on as several, with these bodies.
+    Split(Vec<Bytes>),
     /// It may pass later.
-    Hold(Message, Duration),
+    Hold(Duration),
     /// It goes no further.
-    Fall(Message, Fall),
+    Fall(Fall),
 }
 
 /// Why a message goes no further.
@@ -78,61 +83,51 @@ pub(super) enum Fall {
 impl Step {
     /// Runs the step over a batch. Blocking. The verdicts are those of the messages, in order.
     #[must_use]
-    pub(super) fn run(&self, batch: Vec<Message>) -> Vec<Verdict> {
+    pub(super) fn run(&self, batch: &[&Message]) -> Vec<Verdict> {
         let verdicts = match &self.work {
-            Work::Validate(validator) => self.validate(validator, batch),
-            Work::Transform(transformer) => self.transform(transformer, batch),
-            Work::Seal(sealer) => {
-                let sealed = sealer.seal(&batch);
-                let verdict = |(message, sealed)| match sealed {
-                    Ok(sealed) => Verdict::Pass(sealed),
-                    Err(failure) => self.failed(message, failure),
-                };
-                batch.into_iter().zip(sealed).map(verdict).collect()
+            Work::Validate(validator) => self.judge(batch, validator.validate(batch), |()| Verdict::Pass),
+            Work::Transform(transformer) => {
+                let fates = batch.iter().zip(transformer.transform(batch));
+                fates.map(|(message, fate)| self.decide(message, fate)).collect()
             }
+            Work::Seal(sealer) => self.judge(batch, sealer.seal(batch), |(body, field)| Verdict::Seal(body, field)),
         };
         self.count_refusals(&verdicts);
         verdicts
     }
 
-    fn validate(&self, validator: &Validator, batch: Vec<Message>) -> Vec<Verdict> {
-        let answers = validator.validate(&batch);
-        let verdict = |(message, answer)| match answer {
-            Ok(()) => Verdict::Pass(message),
+    fn judge<A>(&self, batch: &[&Message], answers: Vec<Result<A, Failure>>, well: impl Fn(A) -> Verdict) -> Vec<Verdict> {
+        let verdict = |(message, answer): (&&Message, Result<A, Failure>)| match answer {
+            Ok(answer) => well(answer),
             Err(failure) => self.failed(message, failure),
         };
-        batch.into_iter().zip(answers).map(verdict).collect()
+        batch.iter().zip(answers).map(verdict).collect()
     }
 
-    fn transform(&self, transformer: &Transformer, batch: Vec<Message>) -> Vec<Verdict> {
-        let fates = transformer.transform(&batch);
-        let verdict = |(message, fate): (Message, Fate)| match fate {
-            Fate::Keep => Verdict::Pass(message),
-            Fate::Replace(body) => Verdict::Pass(message.with_body(body)),
-            Fate::Split(bodies) => {
-                let part = |(index, body)| Message { id: part_id(&message, index), ..message.with_body(body) };
-                Verdict::Split(bodies.into_iter().enumerate().map(part).collect())
-            }
-            Fate::Drop => Verdict::Fall(message, Fall::Dropped),
-            Fate::RetryAfter(delay) => Verdict::Hold(message, delay),
+    fn decide(&self, message: &Message, fate: Fate) -> Verdict {
+        match fate {
+            Fate::Keep => Verdict::Pass,
+            Fate::Replace(body) => Verdict::Replace(body),
+            Fate::Split(bodies) => Verdict::Split(bodies),
+            Fate::Drop => Verdict::Fall(Fall::Dropped),
+            Fate::RetryAfter(delay) => Verdict::Hold(delay),
             Fate::Reject(reason) => self.failed(message, Failure::Rejected(reason)),
             Fate::Fault(fault) => self.failed(message, Failure::Fault(fault)),
-        };
-        batch.into_iter().zip(fates).map(verdict).collect()
+        }
     }
 
-    fn failed(&self, message: Message, failure: Failure) -> Verdict {
+    fn failed(&self, message: &Message, failure: Failure) -> Verdict {
         match failure {
-            Failure::Rejected(reason) => Verdict::Fall(message, Fall::Refused(self.refusal(reason))),
+            Failure::Rejected(reason) => Verdict::Fall(Fall::Refused(self.refusal(reason))),
             Failure::Fault(fault) => self.faulted(message, &fault),
         }
     }
 
-    fn faulted(&self, message: Message, fault: &Fault) -> Verdict {
+    fn faulted(&self, message: &Message, fault: &Fault) -> Verdict {
         // No instance, or no key: that says nothing about the message.
         if fault.kind == FaultKind::Unavailable {
             debug!(step = %self.stage, cause = %fault.message, "the step cannot be called now");
-            return Verdict::Hold(message, UNAVAILABLE);
+            return Verdict::Hold(UNAVAILABLE);
         }
         let name = fault.kind.name();
         if let Some(Books { telemetry, .. }) = &self.books {
@@ -141,15 +136,15 @@ impl Step {
         }
         let reason = Reason::new(name, fault.message.clone());
         match self.on_error {
-            OnError::Reject => Verdict::Fall(message, Fall::Refused(self.refusal(reason))),
-            OnError::Halt => Verdict::Fall(message, Fall::Halted(self.refusal(reason))),
+            OnError::Reject => Verdict::Fall(Fall::Refused(self.refusal(reason))),
+            OnError::Halt => Verdict::Fall(Fall::Halted(self.refusal(reason))),
             OnError::Pass => {
                 if let Some(Books { telemetry, meter }) = &self.books {
                     telemetry.count(Counter::PassedMessages, &[("step", &self.stage)], 1);
                     // It goes on, and is an error of the generation all the same.
                     meter.refuse(1);
                 }
-                Verdict::Pass(message)
+                Verdict::Pass
             }
         }
     }
@@ -161,16 +156,10 @@ impl Step {
     fn count_refusals(&self, verdicts: &[Verdict]) {
         let Some(Books { telemetry, .. }) = &self.books else { return };
         for verdict in verdicts {
-            if let Verdict::Fall(_, Fall::Refused(refusal)) = verdict {
+            if let Verdict::Fall(Fall::Refused(refusal)) = verdict {
                 let labels = [("step", &*self.stage), ("code", &*refusal.reason.code)];
                 telemetry.count(Counter::RejectedMessages, &labels, 1);
             }
         }
     }
-}
-
-/// Parts get ids of their own, or a sink that is idempotent by id would keep only the first.
-fn part_id(message: &Message, index: usize) -> Option<MessageId> {
-    let id = message.id.as_ref()?;
-    MessageId::new(&format!("{}.{}", id.as_str(), index + 1))
 }

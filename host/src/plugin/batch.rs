@@ -1,6 +1,9 @@
 //! Messages on their way into a sandbox: packed once a call, cut where they would not fit.
 
+use std::borrow::Borrow;
 use std::ops::Range;
+
+use bytes::Bytes;
 
 use super::packed::{Packed, TooLong};
 use crate::message::Message;
@@ -15,20 +18,19 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Packs the messages and the metadata that the step reads.
-    pub(super) fn pack(messages: &[Message], reads: &[String]) -> Result<Self, TooLong> {
-        let mut bodies = Packed::with_capacity(messages.len(), messages.iter().map(|message| message.body.len()).sum());
-        for message in messages {
-            bodies.push(&message.body)?;
-        }
+    pub(super) fn pack<M: Borrow<Message>>(messages: &[M], reads: &[String]) -> Result<Self, TooLong> {
+        let bodies = || messages.iter().map(|message| &message.borrow().body);
+        let mut packed = Packed::with_capacity(messages.len(), bodies().map(Bytes::len).sum());
+        bodies().try_for_each(|body| packed.push(body))?;
         let metadata = reads.iter().map(|key| Ok((key.clone(), column(messages, key)?))).collect::<Result<_, TooLong>>()?;
-        Ok(Self { bodies, metadata })
+        Ok(Self { bodies: packed, metadata })
     }
 }
 
 /// One key of every message. The id that the pipeline settled on stands in for a `message-id` that the source did not give.
-fn column(messages: &[Message], key: &str) -> Result<Packed, TooLong> {
+fn column<M: Borrow<Message>>(messages: &[M], key: &str) -> Result<Packed, TooLong> {
     let mut values = Packed::with_capacity(messages.len(), 0);
-    for message in messages {
+    for message in messages.iter().map(Borrow::borrow) {
         match (message.properties.get(key), &message.id) {
             (Some(value), _) => values.push(value.as_bytes())?,
             (None, Some(id)) if key == "message-id" => values.push(id.as_str().as_bytes())?,

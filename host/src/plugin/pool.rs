@@ -202,7 +202,12 @@ where
     fn attempt(&mut self, instance: Result<Instance, Fault>, run: Range<usize>) -> Result<(), Fault> {
         let mut instance = instance?;
         let answers = (self.call)(&mut instance, run)?;
-        self.answers.extend(answers);
+        // Nearly always the batch is one run.
+        if self.answers.is_empty() {
+            self.answers = answers;
+        } else {
+            self.answers.extend(answers);
+        }
         self.pool.put_back(instance);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Steps that are ready for messages. Cheap to clone, and good for several threads at once; every call blocks its thread.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -80,7 +81,7 @@ impl Step {
 impl Validator {
     /// One verdict for each message, in order.
     #[must_use]
-    pub fn validate(&self, batch: &[Message]) -> Vec<Result<(), Failure>> {
+    pub fn validate<M: Borrow<Message>>(&self, batch: &[M]) -> Vec<Result<(), Failure>> {
         let call = |instance: &mut Instance, run: Range<usize>| {
             let rejections = instance.validate(self.0.pack(batch, &run)?)?;
             verdicts(run.len(), rejections).map_err(|problem| Fault::nonsense("validate", problem))
@@ -92,7 +93,7 @@ impl Validator {
 impl Transformer {
     /// One fate for each message, in order.
     #[must_use]
-    pub fn transform(&self, batch: &[Message]) -> Vec<Fate> {
+    pub fn transform<M: Borrow<Message>>(&self, batch: &[M]) -> Vec<Fate> {
         let call = |instance: &mut Instance, run: Range<usize>| {
             let answer = instance.transform(self.0.pack(batch, &run)?)?;
             fates(run.len(), answer).map_err(|problem| Fault::nonsense("transform", problem))
@@ -167,12 +168,12 @@ fn call_in_parts(
     }
 }
 
-fn sizes(batch: &[Message]) -> impl Iterator<Item = usize> {
-    batch.iter().map(|message| message.body.len())
+fn sizes<M: Borrow<Message>>(batch: &[M]) -> impl Iterator<Item = usize> {
+    batch.iter().map(|message| message.borrow().body.len())
 }
 
 impl Ready {
-    fn pack(&self, batch: &[Message], run: &Range<usize>) -> Result<Batch, Fault> {
+    fn pack<M: Borrow<Message>>(&self, batch: &[M], run: &Range<usize>) -> Result<Batch, Fault> {
         let messages = batch.get(run.clone()).unwrap_or_default();
         Batch::pack(messages, &self.reads).map_err(|problem| Fault::new(FaultKind::Memory, problem.to_string()))
     }

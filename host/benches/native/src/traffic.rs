@@ -80,17 +80,29 @@ pub(crate) fn histogram() -> Result<Histogram<u64>> {
     Histogram::new_with_bounds(1, LONGEST_MICROS, 3).doing("making a histogram")
 }
 
+/// Who publishes.
+pub(crate) type Publisher = thread::JoinHandle<Result<()>>;
+
 /// Publishes all messages at their moments, and sees each at both ends.
 pub(crate) async fn run(plan: Plan, to: &Settings) -> Result<Times> {
+    let publisher = publisher(plan, to).await?;
+    let (broadcast, stored) = tokio::try_join!(listen(to, plan), watch(&to.database_url, plan))?;
+    published(publisher)?;
+    Ok(Times { broadcast, stored })
+}
+
+/// Begins to publish all messages at their moments.
+pub(crate) async fn publisher(plan: Plan, to: &Settings) -> Result<Publisher> {
     let channel = load::channel(&to.amqp_url).await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await.doing("asking for confirms")?;
     let (runtime, queue) = (Handle::current(), to.queue.clone());
     // A thread of its own: the timers of the runtime are a millisecond coarse.
-    let publisher = thread::spawn(move || publish(&runtime, &channel, &queue, plan));
-    let key = to.keys.first().map_or("", String::as_str);
-    let (broadcast, stored) = tokio::try_join!(listen(&to.redis_url, key, plan), watch(&to.database_url, plan))?;
-    publisher.join().map_err(|_| Failure::new("the publishing panicked"))??;
-    Ok(Times { broadcast, stored })
+    Ok(thread::spawn(move || publish(&runtime, &channel, &queue, plan)))
+}
+
+/// Waits until all is published and confirmed.
+pub(crate) fn published(publisher: Publisher) -> Result<()> {
+    publisher.join().map_err(|_| Failure::new("the publishing panicked"))?
 }
 
 /// Nobody waits for the broker's answers meanwhile: a broker that is slow to confirm does not slow the messages after.
@@ -105,8 +117,9 @@ fn publish(runtime: &Handle, channel: &Channel, queue: &str, plan: Plan) -> Resu
 }
 
 /// A subscriber: takes what is broadcast off the list as it comes, and sees that it is in order.
-async fn listen(url: &str, key: &str, plan: Plan) -> Result<Histogram<u64>> {
-    let (mut redis, mut times, mut seen) = (native::connect_redis(url).await?, histogram()?, 0);
+pub(crate) async fn listen(to: &Settings, plan: Plan) -> Result<Histogram<u64>> {
+    let key = to.keys.first().map_or("", String::as_str);
+    let (mut redis, mut times, mut seen) = (native::connect_redis(&to.redis_url).await?, histogram()?, 0);
     while seen < plan.messages {
         let first: Option<(String, Vec<u8>)> = redis.blpop(key, 1.0).await.doing("taking from the list")?;
         let mut bodies: Vec<Vec<u8>> = first.into_iter().map(|(_, body)| body).collect();

@@ -12,6 +12,7 @@ use lapin::message::Delivery;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
+use super::envelope::Gathered;
 use super::inflow::Inflow;
 use super::link::Link;
 use super::receipts::{End, Receipts};
@@ -257,7 +258,7 @@ async fn take(inflow: &mut Inflow, link: &Link, receipts: &Receipts, intake: &In
 async fn take_rest(inflow: &mut Inflow, receipts: &Receipts, intake: Intake) {
     let most = intake.pace().max_messages.max(1);
     loop {
-        let mut batch = Vec::new();
+        let mut batch = Gathered::default();
         while batch.len() < most {
             match inflow.next().await {
                 Some(Ok(delivery)) => batch.push(delivery),
@@ -267,7 +268,7 @@ async fn take_rest(inflow: &mut Inflow, receipts: &Receipts, intake: Intake) {
         }
         let is_last = batch.len() < most;
         match intake.batches.reserve().await {
-            Ok(room) if !batch.is_empty() => room.send(receipts.take(batch)),
+            Ok(room) if batch.len() > 0 => room.send(receipts.take(batch)),
             Ok(_) | Err(_) => return,
         }
         if is_last {
@@ -277,15 +278,11 @@ async fn take_rest(inflow: &mut Inflow, receipts: &Receipts, intake: Intake) {
 }
 
 /// What is ready, one message at least. Dropping the future leaves what it has gathered with the broker.
-async fn gather(inflow: &mut Inflow, most: usize, linger: Duration) -> Result<Vec<Delivery>, StageError> {
-    let mut batch = vec![received(inflow.next().await)?];
-    let mut bytes = 0;
+async fn gather(inflow: &mut Inflow, most: usize, linger: Duration) -> Result<Gathered, StageError> {
+    let mut batch = Gathered::default();
+    batch.push(received(inflow.next().await)?);
     let mut lingering = pin!(sleep(linger));
-    while let Some(last) = batch.last() {
-        bytes += last.data.len();
-        if batch.len() >= most || bytes >= BATCH_BYTES {
-            break;
-        }
+    while batch.len() < most && batch.bytes < BATCH_BYTES {
         if let Some(ready) = inflow.next().now_or_never() {
             batch.push(received(ready)?);
         } else if linger.is_zero() {

@@ -131,6 +131,35 @@ fn text(value: &AMQPValue) -> Option<Cow<'_, str>> {
     })
 }
 
+/// Messages that came together, in order.
+#[derive(Default)]
+pub(super) struct Gathered {
+    /// What travels on.
+    pub(super) messages: Vec<Message>,
+    /// What acknowledges each of them.
+    pub(super) ackers: Vec<Acker>,
+    /// How many of them the broker says it delivered before.
+    pub(super) redelivered: u64,
+    /// How long their bodies are together.
+    pub(super) bytes: usize,
+}
+
+impl Gathered {
+    /// Adds a message. It is taken apart at once, because a delivery of the client library is large to move.
+    pub(super) fn push(&mut self, delivery: lapin::message::Delivery) {
+        self.redelivered += u64::from(delivery.redelivered);
+        self.bytes += delivery.data.len();
+        let (message, acker) = unpack(delivery);
+        self.messages.push(message);
+        self.ackers.push(acker);
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+}
+
 /// Takes a delivery apart: the message, without a copy of its body, and what acknowledges it.
 pub(super) fn unpack(delivery: lapin::message::Delivery) -> (Message, Acker) {
     let lapin::message::Delivery { exchange, routing_key, redelivered, properties, data, acker, .. } = delivery;

@@ -13,6 +13,7 @@ use tracing::debug;
 use super::Settings;
 use super::allowance::Allowance;
 use super::declare;
+use super::envelope::Gathered;
 use super::link::Link;
 use super::receipts::Receipts;
 use crate::source::StageError;
@@ -71,8 +72,8 @@ impl Inflow {
     }
 
     /// Notes messages that came.
-    pub(super) fn note(&mut self, batch: &[Delivery]) {
-        self.allowance.note(batch.iter().map(|delivery| delivery.data.len()));
+    pub(super) fn note(&mut self, batch: &Gathered) {
+        self.allowance.note(batch.messages.iter().map(|message| message.original.len()));
     }
 
     /// Fits the window to the messages that came, where that is right. Dropping the future may leave nobody consuming.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lapin::Acker;
 use lapin::options::BasicAckOptions;
 
-use super::envelope;
+use super::envelope::Gathered;
 use super::fault;
 use crate::delivery::{Delivery, Window};
 use crate::ledger::Ledger;
@@ -55,11 +55,10 @@ impl Receipts {
     }
 
     /// Takes messages into the window.
-    pub(super) fn take(&self, batch: Vec<lapin::message::Delivery>) -> Vec<Delivery> {
-        self.ledger.receive_again(batch.iter().filter(|delivery| delivery.redelivered).count() as u64);
-        let (messages, ackers): (Vec<_>, Vec<_>) = batch.into_iter().map(envelope::unpack).unzip();
-        self.lock().ackers.extend(ackers);
-        self.window.take(messages)
+    pub(super) fn take(&self, batch: Gathered) -> Vec<Delivery> {
+        self.ledger.receive_again(batch.redelivered);
+        self.lock().ackers.extend(batch.ackers);
+        self.window.take(batch.messages)
     }
 
     /// How many messages were taken and are not acknowledged.
@@ -141,9 +140,11 @@ mod tests {
     use crate::ledger::Outcome;
 
     /// Deliveries that no channel stands behind: acknowledging them succeeds at once.
-    fn batch(count: u64) -> Vec<lapin::message::Delivery> {
+    fn batch(count: u64) -> Gathered {
+        let mut batch = Gathered::default();
         let delivery = |tag| lapin::message::Delivery::mock(tag, "".into(), "queue".into(), false, b"{}".to_vec());
-        (1..=count).map(delivery).collect()
+        (1..=count).for_each(|tag| batch.push(delivery(tag)));
+        batch
     }
 
     fn receipts() -> (Arc<Ledger>, Receipts) {
