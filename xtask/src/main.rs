@@ -25,6 +25,8 @@ usage: cargo xtask <command>
   bench [swap|outage|poison] [--messages N] [--rounds N] [--minutes M] [--rate N]
                      the host against a hand-written native pipeline, side by side; or the host with and without swaps, an
                      outage of PostgreSQL, or rows that the database refuses
+  bench steps [--rounds N] [--seconds S] [--batch N,…] [--instructions] [--json FILE]
+                     each first-party step in the sandbox against the same code native
   chaos [--seed N] [--minutes M | --faults N] [--queue classic|quorum] [--rate N] [--json]
                      servers, wires and the host fail by a seeded script; then what arrived is counted
   plugins            builds the WebAssembly components into target/plugins
