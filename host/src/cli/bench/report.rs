@@ -154,7 +154,15 @@ mod tests {
 
     #[test]
     fn a_person_sees_a_row_a_batch_and_what_became_of_the_samples() {
-        insta::assert_snapshot!(report().to_string(), @"");
+        insta::assert_snapshot!(report().to_string(), @r"
+        short 0.1.0 (validator), 3 sample(s) with 870 bytes together
+          validate: 2 accepted, 1 rejected (too_long)
+
+        call      batch   ns  least ns  instructions  bytes in  bytes out  memory KiB
+        validate    128  812       791          3052       294          0        1152
+
+        All but the memory is of one message.
+        ");
     }
 
     #[test]
