@@ -60,7 +60,7 @@ fn what_crosses_the_boundary_is_counted_in_both_directions() {
     let [(Call::Seal, seal), (Call::Open, open)] = gauges(&counted("aes-256-gcm"), 16)[..] else { panic!() };
     let (lists, sealed) = (16 * (12 + 16 + 290 + 3 * 4), 16 * (290 + 16 + 4));
     assert_eq!((seal.traffic.in_bytes, seal.traffic.out_bytes), (lists + sealed, lists + sealed));
-    assert!(open.traffic.in_bytes > seal.traffic.in_bytes && open.instructions > Some(0));
+    assert_eq!(open.traffic, seal.traffic, "opening takes the same way back");
 }
 
 #[test]
