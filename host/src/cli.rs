@@ -1,6 +1,7 @@
 //! What a person types. One command a file.
 
 mod ask;
+mod bench;
 mod check;
 mod dlq;
 mod health;
@@ -74,6 +75,8 @@ enum Command {
     Migrate(migrate_command::Arguments),
     /// Prints the pipeline.toml that equals a `main_server_consumer_configurations.json`.
     Import(import_command::Arguments),
+    /// Measures a plugin in the sandbox: time, instructions, bytes copied and memory, for samples of your own.
+    Bench(bench::Arguments),
     /// Asks a running host whether it is ready; exits 0 when it is.
     Health(health::Arguments),
 }
@@ -144,6 +147,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Keys(arguments) => keys::keys(arguments),
         Command::Migrate(arguments) => runtime()?.block_on(migrate_command::migrate(arguments)),
         Command::Import(arguments) => import_command::import(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
         Command::Health(arguments) => runtime()?.block_on(health::health(arguments)),
     }
 }

@@ -19,6 +19,8 @@ mod key_handles;
 mod limits;
 mod load_error;
 mod manifest;
+/// What a step costs, for benches.
+pub mod measure;
 mod packed;
 mod pool;
 mod reason;

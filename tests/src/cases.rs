@@ -1,5 +1,6 @@
 //! What is promised, one noun a file.
 
+mod bench;
 mod commands;
 mod dlq;
 mod embedded;

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the host against hand-written pipelines, side by side, part by part or all parts that are compared.
+//! `cargo xtask bench`: the host against hand-written pipelines, and its steps against native code, part by part or all parts that are compared.
 
 use std::process::Command;
 
@@ -9,12 +9,20 @@ use crate::workspace;
 /// The parts that can be run alone.
 const PARTS: [&str; 8] = ["drain", "live", "start", "shapes", "growth", "swap", "outage", "poison"];
 
-/// Builds both in the release profile and runs the bench program, which owns the servers, the load and the clock.
+/// One part, or all that are compared.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let (part, arguments) = match arguments.split_first() {
-        Some((first, rest)) if PARTS.contains(&first.as_str()) => (first.as_str(), rest),
-        _ => ("all", arguments),
-    };
+    match arguments.split_first() {
+        Some((first, rest)) if first == "steps" => steps(rest),
+        Some((first, rest)) if PARTS.contains(&first.as_str()) => pipelines(first, rest),
+        _ => {
+            pipelines("all", arguments)?;
+            steps(&[])
+        }
+    }
+}
+
+/// Builds both in the release profile and runs the bench program, which owns the servers, the load and the clock.
+fn pipelines(part: &str, arguments: &[String]) -> Result<()> {
     let plugins = workspace::build_plugins()?;
     workspace::cargo(&["build", "--release", "--package", "tidegate", "--package", "tidegate-bench"])?;
     let release = workspace::target().join("release");
@@ -28,4 +36,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         }
     }
     workspace::run(command.args(arguments))
+}
+
+/// Builds the program that measures steps, which needs no server, and runs it.
+fn steps(arguments: &[String]) -> Result<()> {
+    let plugins = workspace::build_plugins()?;
+    workspace::cargo(&["build", "--release", "--package", "tidegate-bench-steps"])?;
+    let mut command = Command::new(workspace::target().join("release/tidegate-bench-steps"));
+    command.arg("compare").arg("--plugins").arg(plugins).args(arguments);
+    workspace::run(&mut command)
 }

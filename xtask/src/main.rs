@@ -23,10 +23,12 @@ usage: cargo xtask <command>
   test [filter …]    builds the plugins and the host, and runs every test against real servers
   ci                 formatting, lints, tests, dependency and spelling checks
   bench [part] [--messages N] [--rounds N] [--scratch disk|memory] [--json FILE] [--svg FILE]
-                     the host against hand-written pipelines, side by side. Without a part drain, live, start, shapes, growth and
-                     swap, one after the other. Parts: drain; live [--rates N,…] [--seconds N]; start;
+                     the host against hand-written pipelines, side by side. Without a part drain, live, start, shapes, growth, swap
+                     and steps, one after the other. Parts: drain; live [--rates N,…] [--seconds N]; start;
                      shapes [--only sizes|steps|sinks|replicas]; growth [--most N] [--letters N]; swap;
                      outage [--minutes M] [--rate N]; poison
+  bench steps [--rounds N] [--seconds S] [--batch N,…] [--instructions] [--json FILE]
+                     each first-party step in the sandbox against the same code native
   chaos [--seed N] [--minutes M | --faults N] [--queue classic|quorum] [--rate N] [--json]
                      servers, wires and the host fail by a seeded script; then what arrived is counted
   plugins            builds the WebAssembly components into target/plugins

@@ -57,6 +57,13 @@ struct Inner {
     loaded: Mutex<HashMap<String, Weak<Loaded>>>,
 }
 
+/// Whether guests count their instructions, as fuel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counting {
+    On,
+    Off,
+}
+
 /// What each kind may import.
 struct Linkers {
     validator: Linker<State>,
@@ -76,7 +83,19 @@ impl Engine {
     /// # Errors
     /// Fails when the machine cannot run WebAssembly, or no thread can be started.
     pub fn new(settings: &EngineSettings) -> Result<Self, LoadError> {
-        let wasmtime = allocate(settings.instances)?;
+        Self::with(settings, Counting::Off)
+    }
+
+    /// The same, for an engine that counts the instructions of its guests, which are slower for it: only measurements use it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn counting(settings: &EngineSettings) -> Result<Self, LoadError> {
+        Self::with(settings, Counting::On)
+    }
+
+    fn with(settings: &EngineSettings, counting: Counting) -> Result<Self, LoadError> {
+        let wasmtime = allocate(settings.instances, counting)?;
         start_ticker(&wasmtime).map_err(|error| LoadError::Engine(format!("its clock cannot be started: {error}")))?;
         let cache = settings.cache.as_deref().and_then(|folder| Cache::open(folder, &wasmtime));
         let linkers = Linkers::new(&wasmtime).map_err(|error| LoadError::Engine(chain(&error)))?;
@@ -155,8 +174,8 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
 }
 
 /// An engine whose instances come from a pool, or one by one where the pool's address space cannot be had.
-fn allocate(instances: u32) -> Result<wasmtime::Engine, LoadError> {
-    let mut config = base_config();
+fn allocate(instances: u32, counting: Counting) -> Result<wasmtime::Engine, LoadError> {
+    let mut config = base_config(counting);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
     match wasmtime::Engine::new(&config) {
         Ok(engine) => Ok(engine),
@@ -166,14 +185,15 @@ fn allocate(instances: u32) -> Result<wasmtime::Engine, LoadError> {
                 problem = chain(&problem),
                 "no address space for a pool of instances: each is made by itself, which is slower"
             );
-            wasmtime::Engine::new(&base_config()).map_err(|error| LoadError::Engine(chain(&error)))
+            wasmtime::Engine::new(&base_config(counting)).map_err(|error| LoadError::Engine(chain(&error)))
         }
     }
 }
 
-fn base_config() -> Config {
+fn base_config(counting: Counting) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true).concurrency_support(false).max_wasm_stack(STACK_BYTES);
+    config.consume_fuel(counting == Counting::On);
     config
 }
 
@@ -236,8 +256,8 @@ mod tests {
 
     #[test]
     fn without_address_space_for_a_pool_instances_are_made_one_by_one() {
-        let engine = allocate(u32::MAX).unwrap();
+        let engine = allocate(u32::MAX, Counting::Off).unwrap();
         assert!(engine.pooling_allocator_metrics().is_none());
-        assert!(allocate(4).unwrap().pooling_allocator_metrics().is_some());
+        assert!(allocate(4, Counting::Off).unwrap().pooling_allocator_metrics().is_some());
     }
 }

@@ -11,6 +11,7 @@ use super::deadline::ticks;
 use super::fault::{Fault, FaultKind, root};
 use super::guest_log::GuestLog;
 use super::manifest::RawManifest;
+use super::measure::Gauge;
 use super::packed::{Malformed, Packed};
 use super::state::{Access, State};
 use super::v0_1::{Guest, Pre};
@@ -52,6 +53,8 @@ impl Instance {
         // What a guest gives is held in the host's memory: at most twice what the guest itself may hold.
         let answer_bytes = limits.memory_bytes.saturating_mul(2).max(MIN_ANSWER_BYTES);
         store.set_hostcall_fuel(usize::try_from(answer_bytes).unwrap_or(usize::MAX));
+        // Only an engine that counts takes fuel, and there it is to be counted, not to run out.
+        drop(store.set_fuel(u64::MAX));
         store.set_epoch_deadline(ticks(limits.timeout));
         let started =
             pre.start(&mut store).map_err(|error| StartError::Fault(Fault::of(&error, "start", store.data(), limits.timeout)))?;
@@ -67,6 +70,16 @@ impl Instance {
     /// What it holds, in bytes; never less than before.
     pub(super) fn memory_bytes(&self) -> u64 {
         self.store.data().limiter.memory_bytes()
+    }
+
+    /// What it has cost since it was made.
+    pub(super) fn gauge(&self) -> Gauge {
+        Gauge {
+            calls: self.batches,
+            instructions: self.store.get_fuel().ok().map(|left| u64::MAX - left),
+            traffic: self.store.data().traffic,
+            memory_bytes: self.memory_bytes(),
+        }
     }
 
     /// Whether it kept keys beyond the call that lent them. They are wiped, but its table of names grows with each.

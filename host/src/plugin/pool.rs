@@ -10,6 +10,7 @@ use super::batch::cut;
 use super::fault::{Fault, FaultKind};
 use super::guest_log::GuestLog;
 use super::instance::{Instance, StartError};
+use super::measure::Gauge;
 use super::state::Access;
 use super::v0_1::Pre;
 use super::{Kind, Parameters, Setup};
@@ -102,6 +103,12 @@ impl Pool {
 
     pub(super) fn recipe(&self) -> &Recipe {
         &self.recipe
+    }
+
+    /// What the instance that would be taken next has cost since it was made.
+    pub(super) fn gauge(&self) -> Gauge {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.last().map(Instance::gauge).unwrap_or_default()
     }
 
     /// One answer for each item, in order. `sizes` are the items' sizes in bytes; `call` answers for a run of items; `blame` is the

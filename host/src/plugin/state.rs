@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::guest_log::GuestLog;
 use super::key_handles::KeyHandles;
 use super::limits::Limiter;
+use super::measure::Traffic;
 use super::{Grants, Limits};
 
 /// What an instance may reach.
@@ -24,10 +25,12 @@ pub(super) struct State {
     pub(super) access: Access,
     pub(super) log: Arc<GuestLog>,
     pub(super) keys: KeyHandles,
+    /// What has crossed the boundary since the instance was made.
+    pub(super) traffic: Traffic,
 }
 
 impl State {
     pub(super) fn new(limits: &Limits, access: Access, log: Arc<GuestLog>) -> Self {
-        Self { limiter: Limiter::new(limits), access, log, keys: KeyHandles::default() }
+        Self { limiter: Limiter::new(limits), access, log, keys: KeyHandles::default(), traffic: Traffic::default() }
     }
 }

@@ -11,6 +11,7 @@ use super::answers::{Fate, fates, opened, sealed, verdicts};
 use super::batch::Batch;
 use super::fault::{Failure, Fault, FaultKind};
 use super::instance::Instance;
+use super::measure::Gauge;
 use super::packed::Packed;
 use super::pool::{MakeError, Pool, Recipe};
 use super::{Kind, Manifest};
@@ -64,6 +65,15 @@ impl Step {
             (Kind::Transformer, _) => Ok(Self::Transformer(Transformer(ready))),
             (Kind::Cipher, Some(parameters)) => Ok(Self::Cipher(Cipher(ready, parameters))),
             (Kind::Cipher, None) => Err(MakeError::Parameters("`parameters` was never called".to_owned())),
+        }
+    }
+
+    /// What its next instance has cost since it was made.
+    pub(super) fn gauge(&self) -> Gauge {
+        match self {
+            Self::Validator(Validator(ready)) | Self::Transformer(Transformer(ready)) | Self::Cipher(Cipher(ready, _)) => {
+                ready.pool.gauge()
+            }
         }
     }
 

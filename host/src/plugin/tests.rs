@@ -2,6 +2,7 @@
 
 mod caching;
 mod ciphers;
+mod measure;
 mod refusals;
 mod sabotage;
 mod steps;

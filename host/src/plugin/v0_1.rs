@@ -1,12 +1,14 @@
 //! The interface line 0.1: the one place that knows the generated types of `wit/v0.1`.
 
 mod imports;
+mod size;
 
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker, Resource};
 use wasmtime::{Engine, Store};
 
 use self::bindings::exports::tidegate::plugin::{lifecycle, sealing, transformation, validation};
 use self::bindings::tidegate::plugin::{clock, crypto, log, random, types};
+use self::size::Size;
 use super::answers::{Opening, Rejection, Transformed, Verdict, Verdicted};
 use super::batch::Batch;
 use super::manifest::RawManifest;
@@ -168,12 +170,17 @@ impl Guest {
 
     pub(super) fn validate(&self, store: &mut Store<State>, batch: Batch) -> wasmtime::Result<Vec<Rejection>> {
         let Own::Validation(guest) = &self.own else { return Err(another_kind()) };
-        Ok(guest.call_validate(store, &batch.into())?.into_iter().map(Rejection::from).collect())
+        let batch = types::Batch::from(batch);
+        let rejections = guest.call_validate(&mut *store, &batch)?;
+        store.data_mut().traffic.add(batch.size(), rejections.size());
+        Ok(rejections.into_iter().map(Rejection::from).collect())
     }
 
     pub(super) fn transform(&self, store: &mut Store<State>, batch: Batch) -> wasmtime::Result<Transformed> {
         let Own::Transformation(guest) = &self.own else { return Err(another_kind()) };
-        let answer = guest.call_transform(store, &batch.into())?;
+        let batch = types::Batch::from(batch);
+        let answer = guest.call_transform(&mut *store, &batch)?;
+        store.data_mut().traffic.add(batch.size(), answer.size());
         Ok(Transformed {
             replaced: answer.replaced,
             bodies: parts(answer.bodies),
@@ -193,8 +200,10 @@ impl Guest {
 
     pub(super) fn seal(&self, store: &mut Store<State>, key: u32, lists: [Packed; 3]) -> wasmtime::Result<Result<Parts, Reason>> {
         let Own::Sealing(guest) = &self.own else { return Err(another_kind()) };
-        let [nonces, contexts, plain] = lists.map(types::Packed::from);
-        let answer = guest.call_seal(store, Resource::new_borrow(key), &nonces, &contexts, &plain)?;
+        let lists = lists.map(types::Packed::from);
+        let [nonces, contexts, plain] = &lists;
+        let answer = guest.call_seal(&mut *store, Resource::new_borrow(key), nonces, contexts, plain)?;
+        store.data_mut().traffic.add(lists.size(), answer.size());
         Ok(answer.map(parts).map_err(reason))
     }
 
@@ -205,8 +214,10 @@ impl Guest {
         lists: [Packed; 3],
     ) -> wasmtime::Result<Result<Opening, Reason>> {
         let Own::Sealing(guest) = &self.own else { return Err(another_kind()) };
-        let [nonces, contexts, sealed] = lists.map(types::Packed::from);
-        let answer = guest.call_open(store, Resource::new_borrow(key), &nonces, &contexts, &sealed)?;
+        let lists = lists.map(types::Packed::from);
+        let [nonces, contexts, sealed] = &lists;
+        let answer = guest.call_open(&mut *store, Resource::new_borrow(key), nonces, contexts, sealed)?;
+        store.data_mut().traffic.add(lists.size(), answer.size());
         Ok(answer.map(Opening::from).map_err(reason))
     }
 }

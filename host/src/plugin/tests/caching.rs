@@ -78,3 +78,16 @@ fn a_folder_that_cannot_be_made_costs_only_the_cache() {
     fs::write(&file, "").unwrap();
     works(&cached(&file.join("cache")));
 }
+
+#[test]
+fn code_that_counts_is_not_taken_for_code_that_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = EngineSettings { cache: Some(folder.path().to_owned()), instances: 4 };
+    works(&cached(folder.path()));
+    let counting = || Engine::counting(&settings).unwrap().load_file(&plugin_file("saboteur-validator")).unwrap();
+    works(&counting());
+    assert_eq!(files(folder.path()).len(), 2, "each has a file of its own");
+    works(&counting());
+    works(&cached(folder.path()));
+    assert_eq!(files(folder.path()).len(), 2);
+}

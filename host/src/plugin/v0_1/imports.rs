@@ -6,6 +6,7 @@ use wasmtime::component::Resource;
 
 use super::bindings::tidegate::plugin::types::Packed as Wire;
 use super::bindings::tidegate::plugin::{clock, crypto, log, random, types};
+use super::size::Size;
 use super::{Key, parts};
 use crate::plugin::crypto as arithmetic;
 use crate::plugin::fault::HostRefusal;
@@ -69,30 +70,27 @@ impl crypto::Host for State {}
 
 impl crypto::HostKey for State {
     fn aes_gcm_seal(&mut self, key: Resource<Key>, nonces: Wire, contexts: Wire, plain: Wire) -> Answer<Wire> {
-        let key = self.key(&key)?;
-        Ok(unpacked([nonces, contexts, plain])
-            .and_then(|[nonces, contexts, plain]| Ok(arithmetic::aes_gcm_seal(key, &nonces, &contexts, &plain)?.into())))
+        self.compute(&key, [nonces, contexts, plain], |key, [nonces, contexts, plain]| {
+            Ok(arithmetic::aes_gcm_seal(key, &nonces, &contexts, &plain)?.into())
+        })
     }
 
     fn aes_gcm_open(&mut self, key: Resource<Key>, nonces: Wire, contexts: Wire, sealed: Wire) -> Answer<crypto::Opened> {
-        let key = self.key(&key)?;
-        Ok(unpacked([nonces, contexts, sealed])
-            .and_then(|[nonces, contexts, sealed]| Ok(arithmetic::aes_gcm_open(key, &nonces, &contexts, &sealed)?.into())))
+        self.compute(&key, [nonces, contexts, sealed], |key, [nonces, contexts, sealed]| {
+            Ok(arithmetic::aes_gcm_open(key, &nonces, &contexts, &sealed)?.into())
+        })
     }
 
     fn aes_cbc_encrypt(&mut self, key: Resource<Key>, ivs: Wire, plain: Wire) -> Answer<Wire> {
-        let key = self.key(&key)?;
-        Ok(unpacked([ivs, plain]).and_then(|[ivs, plain]| Ok(arithmetic::aes_cbc_encrypt(key, &ivs, &plain)?.into())))
+        self.compute(&key, [ivs, plain], |key, [ivs, plain]| Ok(arithmetic::aes_cbc_encrypt(key, &ivs, &plain)?.into()))
     }
 
     fn aes_cbc_decrypt(&mut self, key: Resource<Key>, ivs: Wire, sealed: Wire) -> Answer<crypto::Opened> {
-        let key = self.key(&key)?;
-        Ok(unpacked([ivs, sealed]).and_then(|[ivs, sealed]| Ok(arithmetic::aes_cbc_decrypt(key, &ivs, &sealed)?.into())))
+        self.compute(&key, [ivs, sealed], |key, [ivs, sealed]| Ok(arithmetic::aes_cbc_decrypt(key, &ivs, &sealed)?.into()))
     }
 
     fn hmac_sha256(&mut self, key: Resource<Key>, items: Wire) -> Answer<Wire> {
-        let key = self.key(&key)?;
-        Ok(unpacked([items]).and_then(|[items]| Ok(arithmetic::hmac_sha256(key, &items)?.into())))
+        self.compute(&key, [items], |key, [items]| Ok(arithmetic::hmac_sha256(key, &items)?.into()))
     }
 
     fn derive(&mut self, key: Resource<Key>, purpose: String) -> wasmtime::Result<Resource<Key>> {
@@ -115,6 +113,20 @@ impl crypto::HostKey for State {
 }
 
 impl State {
+    /// Arithmetic on packed lists, and what it copies: the lists come out of the guest, the answer goes into it.
+    fn compute<const N: usize, A: Size>(
+        &mut self,
+        key: &Resource<Key>,
+        lists: [Wire; N],
+        work: impl FnOnce(&Secret, [Packed; N]) -> Result<A, crypto::Failure>,
+    ) -> Answer<A> {
+        let taken = lists.size();
+        let key = self.key(key)?;
+        let answer = unpacked(lists).and_then(|lists| work(key, lists));
+        self.traffic.add(answer.size(), taken);
+        Ok(answer)
+    }
+
     fn key(&self, key: &Resource<Key>) -> wasmtime::Result<&Secret> {
         self.keys.get(key.rep()).ok_or_else(|| refusal("it uses a key that it kept from an earlier call"))
     }
