@@ -26,10 +26,12 @@ mod run;
 mod status;
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
+use std::thread;
 
 use clap::{Parser, Subcommand};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 /// A pipeline host whose steps are sandboxed WebAssembly components.
 #[derive(Debug, Parser)]
@@ -152,8 +154,12 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     }
 }
 
+/// Half of the cores carry: the other half is left to the steps and the broker's client, which have threads of their own. More threads would
+/// mostly wake each other for a handful of messages.
 fn runtime() -> Result<Runtime, Failure> {
-    Runtime::new().map_err(|error| Failure::Running(format!("the async runtime cannot start: {error}")))
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let runtime = Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build();
+    runtime.map_err(|error| Failure::Running(format!("the async runtime cannot start: {error}")))
 }
 
 /// Writes to standard output. A reader that has gone away is no failure of ours.

@@ -48,6 +48,8 @@ pub struct Intake {
     /// Told when the source is left for another one, which starts once this one has ended. A source that keeps messages itself takes no new
     /// ones from then on, hands on what it has within `drain_timeout`, and ends.
     pub leaving: Stop,
+    /// Told when the pipeline as a whole ends: no other source follows in it.
+    pub ending: Stop,
 }
 
 /// How a source takes.

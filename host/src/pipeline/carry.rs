@@ -59,7 +59,9 @@ impl Carrier {
             let stepped = tokio::select! {
                 biased;
                 Some(stepped) = inside.next() => stepped,
-                batch = next_batch(&mut batches, &self.pace), if inside.len() < workers => match batch {
+                // What comes while a batch is under way is joined; only what is more than a batch goes beside it. Each costs the same way to a thread
+                // of the steps and back, however small it is.
+                batch = next_batch(&mut batches, &self.pace), if inside.is_empty() || (inside.len() < workers && !batches.is_empty()) => match batch {
                     Some(batch) => {
                         recent.note(&batch);
                         // The one place at which a swap takes effect.
@@ -94,7 +96,7 @@ impl Carrier {
             let stepped = tokio::select! {
                 biased;
                 Some(stepped) = inside.next() => stepped,
-                share = inlet.next(&self.pace), if inside.len() < workers => match share {
+                share = inlet.next(&self.pace), if inside.is_empty() || (inside.len() < workers && inlet.has_more()) => match share {
                     Some(share) => {
                         workers = share.generation().workers;
                         inside.push_back(self.step_share(&lane, share));
@@ -173,6 +175,11 @@ pub(super) struct Inlet {
 impl Inlet {
     pub(super) fn new(shares: mpsc::Receiver<Share>) -> Self {
         Self { shares, waiting: None }
+    }
+
+    /// Whether one waits.
+    fn has_more(&self) -> bool {
+        self.waiting.is_some() || !self.shares.is_empty()
     }
 
     /// The next share, joined with what waits behind it on the same generation. Dropping the future loses nothing.

@@ -154,6 +154,7 @@ impl Works {
             telemetry: self.pipeline.telemetry.clone(),
             pace: self.pace.subscribe(),
             leaving: leaving.clone(),
+            ending: self.intake_stop.clone(),
         };
         let (tell, left) = oneshot::channel();
         let stop = self.intake_stop.child_token();

@@ -5,6 +5,7 @@
 //! may go. Of a duplicate key the last value counts, and `rename`, `remove` and `redact` leave none of the others behind.
 
 mod pointer;
+mod trail;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tidegate_plugin::json::Scanner;
 use tidegate_plugin::{Message, Outcome, Reason, Settings, Transformer};
+use trail::Trail;
 use tree::Node;
 
 /// Deepest nesting of a body, the document itself counted as 1.
@@ -88,6 +90,8 @@ pub struct Reshape {
     redact: Vec<Pointer>,
     /// As JSON.
     redact_with: String,
+    /// Where all of it leads.
+    trail: Option<Trail>,
 }
 
 impl Transformer for Reshape {
@@ -100,13 +104,19 @@ impl Transformer for Reshape {
     fn configure(changes: Changes) -> Result<Self, Reason> {
         let rename = changes.rename.iter().map(|(from, to)| Ok((pointer("/rename", from)?, pointer("/rename", to)?)));
         let defaults = changes.defaults.iter().map(|(at, value)| Ok((pointer("/defaults", at)?, value.to_string())));
-        Ok(Self {
+        let all = |setting: &str, places: &[String]| places.iter().map(|at| pointer(setting, at)).collect::<Result<Vec<_>, _>>();
+        let mut reshape = Self {
             rename: rename.collect::<Result<_, Reason>>()?,
             defaults: defaults.collect::<Result<_, Reason>>()?,
-            remove: changes.remove.iter().map(|at| pointer("/remove", at)).collect::<Result<_, _>>()?,
-            redact: changes.redact.iter().map(|at| pointer("/redact", at)).collect::<Result<_, _>>()?,
+            remove: all("/remove", &changes.remove)?,
+            redact: all("/redact", &changes.redact)?,
             redact_with: Value::from(changes.redact_with).to_string(),
-        })
+            trail: None,
+        };
+        let renamed = reshape.rename.iter().flat_map(|(from, to)| [from, to]);
+        let filled = reshape.defaults.iter().map(|(at, _)| at);
+        reshape.trail = Trail::to(renamed.chain(filled).chain(&reshape.remove).chain(&reshape.redact));
+        Ok(reshape)
     }
 
     fn transform(&self, message: &Message<'_>) -> Outcome {
@@ -122,9 +132,8 @@ impl Reshape {
     /// The new body; none where nothing applies.
     fn reshape(&self, body: &[u8]) -> Result<Option<String>, Reason> {
         let mut scanner = Scanner::new(body, MAX_DEPTH)?;
-        let document = scanner.skip()?;
+        let mut root = Node::read(&mut scanner, self.trail.as_ref())?;
         scanner.end()?;
-        let mut root = Node::Text(document);
         let mut changed = self.rename(&mut root)?;
         for (at, value) in &self.defaults {
             changed |= !root.has(at) && root.put(at, Node::Text(value));

@@ -3,10 +3,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use tidegate_plugin::json::{Kind, Scanner};
+use tidegate_plugin::json::{Kind, Problem, Scanner};
 
 use crate::MAX_DEPTH;
 use crate::pointer::Pointer;
+use crate::trail::Trail;
+
+/// Room for so many members at once: most objects of messages have no more.
+const MEMBERS: usize = 8;
 
 /// A value of the document.
 #[derive(Clone, Debug)]
@@ -28,6 +32,33 @@ pub(crate) struct Member<'a> {
 }
 
 impl<'a> Node<'a> {
+    /// Reads the next value, opened where the trail leads.
+    pub(crate) fn read(scanner: &mut Scanner<'a>, trail: Option<&Trail>) -> Result<Self, Problem> {
+        let Some(trail) = trail else { return scanner.skip().map(Self::Text) };
+        match scanner.kind()? {
+            Kind::Object => {
+                let mut members = Vec::with_capacity(MEMBERS);
+                scanner.object(|scanner, key| {
+                    let name = key.decoded();
+                    let value = Self::read(scanner, trail.inside(&name))?;
+                    members.push(Member { key: name, raw_key: key.raw().into(), value });
+                    Ok(())
+                })?;
+                Ok(Self::Object(members))
+            }
+            Kind::Array => {
+                let mut items = Vec::new();
+                scanner.array(|scanner| {
+                    let inside = if trail.is_end() { None } else { trail.inside(&items.len().to_string()) };
+                    items.push(Self::read(scanner, inside)?);
+                    Ok(())
+                })?;
+                Ok(Self::Array(items))
+            }
+            Kind::Null | Kind::Bool | Kind::Number | Kind::String => scanner.skip().map(Self::Text),
+        }
+    }
+
     /// Whether something stands there.
     pub(crate) fn has(&mut self, at: &Pointer) -> bool {
         at.parents.iter().try_fold(self, |node, key| node.child(key)).is_some_and(|parent| parent.child(&at.key).is_some())
@@ -132,12 +163,16 @@ impl<'a> Node<'a> {
         self.child(key)
     }
 
-    /// Opens a text one level, if it is an object or an array.
+    /// Opens a text one level, if it is an object or an array: what a rename has put where a later change leads.
     fn open(&mut self) {
         let Node::Text(text) = self else { return };
-        if let Some(opened) = opened(text) {
-            *self = opened;
+        if !text.starts_with(['{', '[']) {
+            return;
         }
+        let opened =
+            Scanner::new(text.as_bytes(), MAX_DEPTH).and_then(|mut scanner| Self::read(&mut scanner, Some(&Trail::default())));
+        // It is known to be JSON.
+        *self = opened.unwrap_or(Node::Text(text));
     }
 }
 
@@ -146,30 +181,6 @@ impl<'a> Member<'a> {
         let quoted = serde_json::Value::from(key).to_string();
         let raw_key = quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned();
         Self { key: key.into(), raw_key: raw_key.into(), value }
-    }
-}
-
-/// One level of a text that is known to be JSON; none where it is neither object nor array.
-fn opened(text: &str) -> Option<Node<'_>> {
-    let mut scanner = Scanner::new(text.as_bytes(), MAX_DEPTH).ok()?;
-    match scanner.kind().ok()? {
-        Kind::Object => {
-            let mut members = Vec::new();
-            scanner
-                .object(|scanner, key| {
-                    let value = Node::Text(scanner.skip()?);
-                    members.push(Member { key: key.decoded(), raw_key: key.raw().into(), value });
-                    Ok(())
-                })
-                .ok()?;
-            Some(Node::Object(members))
-        }
-        Kind::Array => {
-            let mut items = Vec::new();
-            scanner.array(|scanner| scanner.skip().map(|item| items.push(Node::Text(item)))).ok()?;
-            Some(Node::Array(items))
-        }
-        Kind::Null | Kind::Bool | Kind::Number | Kind::String => None,
     }
 }
 

@@ -23,14 +23,13 @@ fn written(cipher: &str, key_id: &KeyId, binding: &[u8; BINDING_BYTES], nonce: &
 }
 
 #[test]
-fn whatever_is_written_reads_back_with_one_allocation() {
+fn whatever_is_written_reads_back() {
     let key_id = KeyId::new("k_2025-01").unwrap();
     for nonce_bytes in [0, 1, 2, 12, 16, 24, 64] {
         for sealed_bytes in (0..70).chain([255, 256, 257, 4096, 65_537]) {
             let bound = binding(id("m1").as_ref(), &field("/a"));
             let (nonce, sealed) = (random(nonce_bytes), random(sealed_bytes));
             let text = written("aes-256-gcm", &key_id, &bound, &nonce, &sealed);
-            assert_eq!(text.len(), text.capacity(), "room was reckoned exactly");
             let whole = [bound.as_slice(), &nonce, &sealed].concat();
             assert_eq!(text, format!("tg1.aes-256-gcm.k_2025-01.{}", URL_SAFE_NO_PAD.encode(whole)));
             let parsed = Sealed::parse(&text).unwrap();

@@ -58,6 +58,7 @@ async fn start_in(folder: TempDir, settings: Settings, linger: Duration) -> Runn
         telemetry: telemetry.clone(),
         pace: watch::channel(Pace { max_messages: 8, linger, drain_timeout: Duration::from_secs(5) }).1,
         leaving: leaving.clone(),
+        ending: stop.clone(),
     };
     let mut door = source.door();
     let (tell_left, left) = watch::channel(None);

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use lapin::Channel;
 use lapin::message::Delivery;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::envelope::Gathered;
@@ -24,6 +24,10 @@ use crate::telemetry::{Counter, Health};
 
 /// How often the client library is asked whether the connection stands.
 const WATCH: Duration = Duration::from_millis(500);
+/// When the pipeline ends, a consumer to which nothing comes for so long has nothing more.
+const IDLE: Duration = Duration::from_millis(20);
+/// Longest time for what comes then.
+const AHEAD: Duration = Duration::from_millis(200);
 /// How often the broker is asked whether it still knows the consumer.
 const PULSE: Duration = Duration::from_secs(15);
 
@@ -152,11 +156,9 @@ impl Session {
         };
         let Some(end) = end else {
             let drain_timeout = intake.pace().drain_timeout;
-            let cancelled = self.inflow.cancel(&self.link).await;
             let rest = async {
-                match cancelled {
-                    Ok(()) => take_rest(&mut self.inflow, &self.receipts, intake).await,
-                    Err(fault) => debug!(cause = fault.message, "the consumer could not be cancelled"),
+                if let Err(fault) = take_last(&mut self.inflow, &self.link, &self.receipts, intake).await {
+                    debug!(cause = fault.message, "what the broker had sent ahead could not be taken");
                 }
                 last.cancel();
             };
@@ -254,7 +256,50 @@ async fn take(inflow: &mut Inflow, link: &Link, receipts: &Receipts, intake: &In
     None
 }
 
-/// Takes what the broker had sent ahead of the cancelled consumer: given back, it would only be delivered again.
+/// Takes what the broker has sent ahead: given back, it would only be delivered again.
+///
+/// What is on its way to a consumer when that is cancelled a quorum queue takes back in no order. At the end of the pipeline a consumer is therefore
+/// cancelled only while nothing can be on its way to it, because its window is full and nothing is acknowledged. Where it is not full, the few
+/// messages that still come are given back, in order, by the end of the connection. Where another source follows in this process,
+/// the consumer is always cancelled: a swap has the broker deliver nothing again.
+async fn take_last(inflow: &mut Inflow, link: &Link, receipts: &Receipts, intake: Intake) -> Result<(), StageError> {
+    let most = intake.pace().max_messages.max(1);
+    let quiet = receipts.hold().await;
+    let ahead = if intake.ending.is_cancelled() { gather_ahead(inflow, most).await } else { Vec::new() };
+    let out = receipts.unacknowledged() + ahead.iter().map(|batch| batch.len() as u64).sum::<u64>();
+    let cancels = inflow.is_full(out) || !intake.ending.is_cancelled();
+    if cancels {
+        inflow.cancel(link).await?;
+    }
+    drop(quiet);
+    for batch in ahead {
+        match intake.batches.reserve().await {
+            Ok(room) => room.send(receipts.take(batch)),
+            Err(_) => return Ok(()),
+        }
+    }
+    if cancels {
+        take_rest(inflow, receipts, intake).await;
+    }
+    Ok(())
+}
+
+/// What is ready, until nothing has come for a moment.
+async fn gather_ahead(inflow: &mut Inflow, most: usize) -> Vec<Gathered> {
+    let until = Instant::now() + AHEAD;
+    let mut batches = Vec::new();
+    let mut batch = Gathered::default();
+    while let Ok(Some(Ok(delivery))) = timeout(IDLE.min(until - Instant::now()), inflow.next()).await {
+        batch.push(delivery);
+        if batch.len() >= most {
+            batches.push(std::mem::take(&mut batch));
+        }
+    }
+    batches.extend((batch.len() > 0).then_some(batch));
+    batches
+}
+
+/// Takes what a cancelled consumer still has.
 async fn take_rest(inflow: &mut Inflow, receipts: &Receipts, intake: Intake) {
     let most = intake.pace().max_messages.max(1);
     loop {

@@ -95,6 +95,11 @@ impl Inflow {
         self.consume(link).await
     }
 
+    /// Whether the broker may send no more while so many messages are out.
+    pub(super) fn is_full(&self, unacknowledged: u64) -> bool {
+        unacknowledged >= u64::from(self.allowance.prefetch())
+    }
+
     /// Consumes no more; what was sent ahead is still there.
     pub(super) async fn cancel(&self, link: &Link) -> Result<(), StageError> {
         let Some(consumer) = self.consumers.back() else { return Ok(()) };

@@ -59,6 +59,7 @@ impl Running {
             telemetry: telemetry.clone(),
             pace: watch::channel(pace).1,
             leaving: Stop::new(),
+            ending: stop.clone(),
         };
         let (report, left) = oneshot::channel();
         let mut tasks = Tasks::default();
