@@ -4,6 +4,7 @@
 //! became is settled, and all before it, the window's mark passes it and the source acknowledges up to the mark.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -17,6 +18,8 @@ pub struct Window {
     ledger: Arc<Ledger>,
     open: Mutex<Open>,
     mark: watch::Sender<Mark>,
+    /// Most messages that may be in it.
+    limit: AtomicU64,
 }
 
 /// How far a window is answered.
@@ -42,7 +45,7 @@ impl Window {
     /// A window of a new connection; sequence numbers start at 0.
     #[must_use]
     pub fn new(ledger: Arc<Ledger>) -> Arc<Self> {
-        Arc::new(Self { ledger, open: Mutex::default(), mark: watch::Sender::default() })
+        Arc::new(Self { ledger, open: Mutex::default(), mark: watch::Sender::default(), limit: AtomicU64::new(u64::MAX) })
     }
 
     /// Takes messages in. The first becomes the sequence number [`Self::next`] told before.
@@ -73,6 +76,11 @@ impl Window {
     #[must_use]
     pub fn marks(&self) -> watch::Receiver<Mark> {
         self.mark.subscribe()
+    }
+
+    /// Tells how many messages may be in it at a time. Default: nobody knows.
+    pub fn set_limit(&self, messages: u64) {
+        self.limit.store(messages, Ordering::Relaxed);
     }
 
     /// How many messages are not settled yet.
@@ -181,6 +189,12 @@ impl Delivery {
 }
 
 impl Duty {
+    /// Whether half of the window that it belongs to is out: who holds its message up much longer holds up every lane.
+    #[must_use]
+    pub fn is_pressing(&self) -> bool {
+        self.window.outstanding() >= self.window.limit.load(Ordering::Relaxed).div_ceil(2)
+    }
+
     fn multiply(&mut self, by: usize) {
         self.window.lock().multiply(self.sequence, by);
         // From here on the twins carry the duty.
@@ -323,6 +337,22 @@ mod tests {
         assert_eq!(settled_below(&window), 1);
         ledger.acknowledge(1);
         assert!(ledger.balance().balanced, "{:?}", ledger.balance());
+    }
+
+    #[test]
+    fn half_a_window_that_is_out_presses() {
+        let (_, window) = window(&["a"]);
+        let mut deliveries = window.take(messages(2));
+        let is_pressing = |deliveries: &[Delivery]| deliveries.first().is_some_and(|delivery| delivery.duty.is_pressing());
+        assert!(!is_pressing(&deliveries), "nobody knows how many there may be");
+        window.set_limit(4);
+        assert!(is_pressing(&deliveries));
+        settle(deliveries.pop(), Outcome::Delivered);
+        window.set_limit(3);
+        assert!(is_pressing(&deliveries), "the first is not settled, and so neither counts as answered");
+        window.set_limit(5);
+        assert!(!is_pressing(&deliveries));
+        settle(deliveries, Outcome::Delivered);
     }
 
     #[test]

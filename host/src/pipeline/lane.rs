@@ -26,6 +26,9 @@ use crate::telemetry::{Counter, Health, Telemetry};
 /// Pause between two proofs of an idle sink that is down.
 const PROOF: Duration = Duration::from_secs(1);
 
+/// How often a lane that waits for its sink looks at how full the window is.
+const PRESSING: Duration = Duration::from_millis(50);
+
 /// What a lane runs by; it may change while the lane runs.
 #[derive(Clone)]
 pub(super) struct LaneSettings {
@@ -81,6 +84,20 @@ struct Batch {
     messages: Vec<Message>,
     duties: Vec<Duty>,
     generation: u64,
+}
+
+impl Batch {
+    /// Whether the window has little room left.
+    fn is_pressing(&self) -> bool {
+        self.duties.first().is_some_and(Duty::is_pressing)
+    }
+
+    /// Waits until it has.
+    async fn pressing(&self) {
+        while !self.is_pressing() {
+            sleep(PRESSING).await;
+        }
+    }
 }
 
 impl Lane {
@@ -184,7 +201,7 @@ impl Lane {
             let on_failure = self.settings.borrow().sink.on_failure;
             match on_failure {
                 OnFailure::Discard => return self.discard(batch),
-                OnFailure::Park(after) if begun.elapsed() >= after => {
+                OnFailure::Park(after) if begun.elapsed() >= after || batch.is_pressing() => {
                     return self.park(batch, &failure.code, &failure.message).await;
                 }
                 OnFailure::Park(_) | OnFailure::Block => {}
@@ -194,6 +211,10 @@ impl Lane {
                 () = self.stop.cancelled() => return,
                 () = changed(&mut self.settings) => self.adopt().await,
                 () = sleep_until(self.writer.circuit.next()) => {}
+                // Before the window is full, and the other lanes get nothing any more.
+                () = batch.pressing(), if matches!(on_failure, OnFailure::Park(_)) => {
+                    return self.park(batch, &failure.code, &failure.message).await;
+                }
             }
         }
     }

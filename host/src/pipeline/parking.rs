@@ -203,6 +203,8 @@ impl Parking {
 
     async fn store_next(&mut self, sink: &mut Box<dyn Sink>, stop: &Stop) -> Result<u64, StageError> {
         let State::Parked { taking, .. } = &mut self.state else { return Ok(0) };
+        // First of all: for a sink that is still down no queue need be opened, and no steps run.
+        sink.write(&[]).await?;
         let queue = match taking {
             Some(queue) => queue,
             None => taking.insert(self.office.postbox.mailbox().open(&self.queue).await?),
@@ -230,8 +232,6 @@ struct Recovery<'a> {
 
 impl Recovery<'_> {
     async fn store(&self, messages: Vec<Message>, sink: &mut Box<dyn Sink>) -> Result<(), StageError> {
-        // First of all: the steps need not run again and again for a sink that is still down.
-        sink.write(&[]).await?;
         let mut refused = Vec::new();
         let passed = self.step(self.generation.through.clone(), messages, &mut refused).await?;
         let passed = self.step(self.generation.lane(self.sink_name), passed, &mut refused).await?;

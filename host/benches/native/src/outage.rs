@@ -43,6 +43,8 @@ struct Shown {
     sent: usize,
     /// Milliseconds from when a message was due until a subscriber had it: 50, 99 and 99.9 per cent, and the slowest.
     broadcast: [f64; 4],
+    /// The second, from the beginning, in which the slowest of them was due.
+    slowest: usize,
     /// Seconds from the start of PostgreSQL until every row was stored.
     recovery: f64,
     /// Messages that were parked at the end of the outage.
@@ -99,10 +101,11 @@ async fn one(bench: &mut Bench, settings: &Settings, length: Duration, outage: b
         recovery = (ends.rows().await? >= sent).then(|| returned.elapsed().as_secs_f64());
     }
     traffic::published(publisher)?;
-    let times = listening.await.doing("listening")??;
+    let heard = listening.await.doing("listening")??;
     ends.see_order(sent).await?;
-    let (broadcast, recovery) = (quantiles(&times), recovery.unwrap_or_default());
-    Ok(Shown { outage, sent, broadcast, recovery, parked, megabytes_before, megabytes_after })
+    let (broadcast, recovery) = (quantiles(&heard.times), recovery.unwrap_or_default());
+    let slowest = heard.slowest.into_iter().enumerate().max_by_key(|(_, took)| *took).map_or(0, |(second, _)| second);
+    Ok(Shown { outage, sent, broadcast, slowest, recovery, parked, megabytes_before, megabytes_after })
 }
 
 fn quantiles(micros: &Histogram<u64>) -> [f64; 4] {
@@ -121,9 +124,10 @@ impl Shown {
         let [p50, p99, p99_9, max] = self.broadcast;
         format!(
             "{}: {} messages, all broadcast in order and stored once, in order; broadcast p50 {p50:.1} ms, p99 {p99:.1} ms, p99.9 {p99_9:.1} ms, \
-             max {max:.1} ms; {} parked at the end of it, all stored {:.1} s after; memory {:.0} MB before, {:.0} MB after",
+             max {max:.1} ms (due in second {}); {} parked at the end of it, all stored {:.1} s after; memory {:.0} MB before, {:.0} MB after",
             if self.outage { "with the outage" } else { "without" },
             self.sent,
+            self.slowest,
             self.parked,
             self.recovery,
             self.megabytes_before,

@@ -75,6 +75,14 @@ impl Plan {
     }
 }
 
+/// What a subscriber heard.
+pub(crate) struct Heard {
+    /// Times of all messages, in microseconds from when each was due.
+    pub(crate) times: Histogram<u64>,
+    /// The longest of them, by the second in which the message was due.
+    pub(crate) slowest: Vec<Duration>,
+}
+
 /// An empty histogram of three digits.
 pub(crate) fn histogram() -> Result<Histogram<u64>> {
     Histogram::new_with_bounds(1, LONGEST_MICROS, 3).doing("making a histogram")
@@ -86,9 +94,9 @@ pub(crate) type Publisher = thread::JoinHandle<Result<()>>;
 /// Publishes all messages at their moments, and sees each at both ends.
 pub(crate) async fn run(plan: Plan, to: &Settings) -> Result<Times> {
     let publisher = publisher(plan, to).await?;
-    let (broadcast, stored) = tokio::try_join!(listen(to, plan), watch(&to.database_url, plan))?;
+    let (heard, stored) = tokio::try_join!(listen(to, plan), watch(&to.database_url, plan))?;
     published(publisher)?;
-    Ok(Times { broadcast, stored })
+    Ok(Times { broadcast: heard.times, stored })
 }
 
 /// Begins to publish all messages at their moments.
@@ -117,9 +125,10 @@ fn publish(runtime: &Handle, channel: &Channel, queue: &str, plan: Plan) -> Resu
 }
 
 /// A subscriber: takes what is broadcast off the list as it comes, and sees that it is in order.
-pub(crate) async fn listen(to: &Settings, plan: Plan) -> Result<Histogram<u64>> {
+pub(crate) async fn listen(to: &Settings, plan: Plan) -> Result<Heard> {
     let key = to.keys.first().map_or("", String::as_str);
     let (mut redis, mut times, mut seen) = (native::connect_redis(&to.redis_url).await?, histogram()?, 0);
+    let mut slowest = vec![Duration::ZERO; plan.messages / plan.rate + 1];
     while seen < plan.messages {
         let first: Option<(String, Vec<u8>)> = redis.blpop(key, 1.0).await.doing("taking from the list")?;
         let mut bodies: Vec<Vec<u8>> = first.into_iter().map(|(_, body)| body).collect();
@@ -131,6 +140,9 @@ pub(crate) async fn listen(to: &Settings, plan: Plan) -> Result<Histogram<u64>> 
                     return Err(Failure::new(format!("message {number} was broadcast as the {seen}th")));
                 }
                 plan.note(&mut times, number..number + 1, now);
+                if let Some(slowest) = slowest.get_mut(number / plan.rate) {
+                    *slowest = (*slowest).max(now.saturating_sub(plan.due(number)));
+                }
                 seen += 1;
             }
             let more: Option<Vec<Vec<u8>>> =
@@ -139,7 +151,7 @@ pub(crate) async fn listen(to: &Settings, plan: Plan) -> Result<Histogram<u64>> 
         }
         plan.in_time("broadcast", seen)?;
     }
-    Ok(times)
+    Ok(Heard { times, slowest })
 }
 
 /// Asks for the newest committed row again and again. Rows are numbered in the order of the messages: the pipeline stores them over one

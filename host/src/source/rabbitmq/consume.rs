@@ -139,6 +139,7 @@ impl Session {
         let channel = link.channel().await?;
         let inflow = Inflow::open(&link, channel.clone(), settings).await?;
         let receipts = Receipts::new(Arc::clone(&intake.ledger), settings.timeout);
+        receipts.set_limit(inflow.prefetch());
         Ok(Self { link, channel, inflow, receipts, queue })
     }
 

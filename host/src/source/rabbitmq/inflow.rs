@@ -91,8 +91,14 @@ impl Inflow {
             return Ok(());
         }
         debug!(queue = self.queue, prefetch = self.allowance.prefetch(), "the window is fitted to the size of the messages");
+        receipts.set_limit(self.prefetch());
         self.cancel(link).await?;
         self.consume(link).await
+    }
+
+    /// How many messages the broker may send ahead.
+    pub(super) fn prefetch(&self) -> u16 {
+        self.allowance.prefetch()
     }
 
     /// Whether the broker may send no more while so many messages are out.

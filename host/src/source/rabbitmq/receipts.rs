@@ -61,6 +61,11 @@ impl Receipts {
         self.window.take(batch.messages)
     }
 
+    /// Tells how many messages the broker may have sent ahead.
+    pub(super) fn set_limit(&self, messages: u16) {
+        self.window.set_limit(messages.into());
+    }
+
     /// How many messages were taken and are not acknowledged.
     pub(super) fn unacknowledged(&self) -> u64 {
         self.window.next() - self.lock().acked
