@@ -36,13 +36,13 @@ impl Copies {
         let (mut copies, mut last, mut again) = (Self::default(), HashMap::new(), again.clone());
         for (index, number) in list.iter().enumerate() {
             let Some(before) = last.insert(*number, index) else { continue };
-            let cause = match again.get_mut(number).filter(|left| **left > 0) {
-                Some(left) => {
-                    *left -= 1;
-                    Some("published again, because its confirmation was lost".to_owned())
-                }
-                None => between(happened, arrivals.not_before(before), arrivals.not_after(index)),
-            };
+            // Faults first: they explain any number of copies, and the publisher only as many as it sent.
+            let fault = between(happened, arrivals.not_before(before), arrivals.not_after(index));
+            let cause = fault.or_else(|| {
+                let left = again.get_mut(number).filter(|left| **left > 0)?;
+                *left -= 1;
+                Some("published again, because its confirmation was lost".to_owned())
+            });
             match cause {
                 Some(cause) => *copies.by_cause.entry(cause).or_default() += 1,
                 None => drop(copies.unexplained.insert(*number)),
@@ -85,6 +85,15 @@ mod tests {
         ] {
             assert_eq!(copies(&[cannot]), Copies { by_cause: BTreeMap::new(), unexplained: BTreeSet::from([1]) }, "{cannot:?}");
         }
+    }
+
+    #[test]
+    fn what_a_fault_explains_does_not_use_up_what_the_publisher_sent_again() {
+        // The broker dies: it delivers the message again, and the publisher, who got no confirmation, sends it again right behind that.
+        let arrivals = Arrivals::of(&[(0, 0), (10, 1), (20, 3)]);
+        let killed = happened(Fault::Kill(Server::RabbitMq), 11, 12);
+        let copies = Copies::of(&[7, 7, 7], &BTreeMap::from([(7, 1)]), &arrivals, &[killed]);
+        assert_eq!(copies.unexplained, BTreeSet::new());
     }
 
     #[test]
