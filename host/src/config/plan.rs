@@ -151,7 +151,7 @@ pub struct SinkPlan {
 pub enum OnFailure {
     /// Retry for ever, hold the window.
     Block,
-    /// After this long (`park_after`, default 2s), put the messages on the sink's parking queue and go on.
+    /// After this long (`park_after`, default 2s), or once half of the source's window waits, put the messages on the sink's parking queue and go on.
     Park(Duration),
     /// Count and log.
     Discard,
