@@ -124,12 +124,15 @@ impl Sealer {
         let plain = pack(items.clone().map(|(clear, _)| clear.text.as_bytes()));
         let key = self.ring.active();
         let sealed = self.cipher.seal(&key.material, nonces, &contexts, &plain);
-        let drawn = bindings.iter().zip(nonces.iter());
-        let finish = |(((answer, plain), (clear, message)), drawn): (((Result<Bytes, Failure>, &[u8]), _), _)| {
+        let mut drawn = bindings.iter().zip(nonces.iter());
+        let mut places = plain.iter().zip(items);
+        let finish = |answer: Result<Bytes, Failure>| {
+            let (plain, (clear, message)) = places.next().expect("a cipher gives one answer an item");
+            let drawn = drawn.next().expect("each item has its nonce");
             let ciphertext = check_sealed(answer?, plain)?;
             Ok(self.replace(message, clear, key, drawn, &ciphertext))
         };
-        sealed.into_iter().zip(plain.iter()).zip(items).zip(drawn).map(finish).collect()
+        sealed.into_iter().map(finish).collect()
     }
 
     /// Puts the sealed text where the field stood; every other byte of the body stays, so that what was sealed before still is.
