@@ -122,6 +122,7 @@ pub fn main() -> ExitCode {
         complain(&problem);
         return ExitCode::from(2);
     }
+    avoid_huge_pages();
     // Every TLS connection of the process uses this provider; only a second installation could fail.
     drop(rustls::crypto::ring::default_provider().install_default());
     match dispatch(arguments.command) {
@@ -153,6 +154,18 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Health(arguments) => runtime()?.block_on(health::health(arguments)),
     }
 }
+
+/// What batches take and give back is small, and freed by another thread than took it. In transparent huge pages it would hold, and have the kernel
+/// zero, several times as much memory as it needs: benches/README.md has the figures.
+#[cfg(target_os = "linux")]
+fn avoid_huge_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "transparent huge pages stay as the system has them");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn avoid_huge_pages() {}
 
 /// Half of the cores carry: the other half is left to the steps and the broker's client, which have threads of their own. More threads would
 /// mostly wake each other for a handful of messages.

@@ -42,7 +42,7 @@ struct Open {
 }
 
 impl Window {
-    /// A window of a new connection; sequence numbers start at 0.
+    /// A window of a new connection; sequence numbers start at 0. How many messages may be in it is not known: see [`Self::set_limit`].
     #[must_use]
     pub fn new(ledger: Arc<Ledger>) -> Arc<Self> {
         Arc::new(Self { ledger, open: Mutex::default(), mark: watch::Sender::default(), limit: AtomicU64::new(u64::MAX) })
@@ -173,6 +173,12 @@ impl Delivery {
     #[must_use]
     pub fn is_part_of_same(&self, other: &Self) -> bool {
         self.duty.sequence == other.duty.sequence && Arc::ptr_eq(&self.duty.window, &other.duty.window)
+    }
+
+    /// As [`Duty::is_pressing`].
+    #[must_use]
+    pub fn is_pressing(&self) -> bool {
+        self.duty.is_pressing()
     }
 
     /// Replaces the message by several that must all be answered. An empty list settles it as dropped.
@@ -343,7 +349,7 @@ mod tests {
     fn half_a_window_that_is_out_presses() {
         let (_, window) = window(&["a"]);
         let mut deliveries = window.take(messages(2));
-        let is_pressing = |deliveries: &[Delivery]| deliveries.first().is_some_and(|delivery| delivery.duty.is_pressing());
+        let is_pressing = |deliveries: &[Delivery]| deliveries.first().is_some_and(Delivery::is_pressing);
         assert!(!is_pressing(&deliveries), "nobody knows how many there may be");
         window.set_limit(4);
         assert!(is_pressing(&deliveries));

@@ -28,6 +28,13 @@ pub(super) struct Stepped {
     pub(super) generation: u64,
 }
 
+impl Stepped {
+    /// Whether the window has little room left.
+    pub(super) fn is_pressing(&self) -> bool {
+        self.deliveries.first().is_some_and(Delivery::is_pressing)
+    }
+}
+
 /// Deliveries on their way to a lane's own steps, on the generation that they began on.
 pub(super) struct Share {
     deliveries: Vec<Delivery>,

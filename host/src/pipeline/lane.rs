@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{error, info, warn};
 
 use super::carry::Stepped;
@@ -28,6 +28,9 @@ const PROOF: Duration = Duration::from_secs(1);
 
 /// How often a lane that waits for its sink looks at how full the window is.
 const PRESSING: Duration = Duration::from_millis(50);
+
+/// How long what is to be parked waits for more: each time it costs the broker a write and a confirmation, however little it is.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// What a lane runs by; it may change while the lane runs.
 #[derive(Clone)]
@@ -170,11 +173,16 @@ impl Lane {
         true
     }
 
-    /// Takes a batch, joined with what waits behind it.
+    /// Takes a batch, joined with what waits behind it, and for parking also with what comes soon, unless the sink may be tried before.
     async fn take(&mut self, mut stepped: Stepped, batches: &mut mpsc::Receiver<Stepped>) {
         let most = self.pace.borrow().max_messages;
+        let until = self.parking.is_parked().then(|| self.parking.due().min(Instant::now() + GATHER));
         while stepped.deliveries.len() < most {
-            let Ok(more) = batches.try_recv() else { break };
+            let more = match until {
+                Some(until) if !stepped.is_pressing() => timeout_at(until, batches.recv()).await.ok().flatten(),
+                _ => batches.try_recv().ok(),
+            };
+            let Some(more) = more else { break };
             stepped.deliveries.extend(more.deliveries);
             stepped.generation = more.generation;
         }

@@ -109,7 +109,7 @@ impl Node {
         };
         let settings = format!(
             "listeners.tcp.default = 127.0.0.1:{port}\nloopback_users = none\nlog.console = true\nlog.console.level = warning\nlog.file = false\n\
-             disk_free_limit.absolute = 50MB\nvm_memory_high_watermark.absolute = 1GB\n"
+             disk_free_limit.absolute = 50MB\n"
         );
         fs::write(folder.join("rabbitmq.conf"), settings).doing("writing rabbitmq.conf")?;
         fs::write(folder.join("enabled_plugins"), "[].\n").doing("writing enabled_plugins")?;

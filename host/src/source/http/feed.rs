@@ -79,13 +79,15 @@ enum Event {
 
 impl Feed {
     pub(super) fn new(settings: &Settings, journal: Journal, stage: &str, condition: Arc<Condition>, intake: Intake) -> Self {
+        let prefetch = usize::from(settings.prefetch.max(1));
         let window = Window::new(Arc::clone(&intake.ledger));
+        window.set_limit(prefetch as u64);
         Self {
             stage: stage.to_owned(),
             condition,
             ledger: intake.ledger,
             batches: Some(intake.batches),
-            prefetch: usize::from(settings.prefetch.max(1)),
+            prefetch,
             max_bytes: settings.max_in_flight_bytes,
             pace: intake.pace,
             marks: window.marks(),
@@ -222,6 +224,7 @@ impl Feed {
         warn!(stage = self.stage, messages = left, "deliveries were dropped unsettled; they are delivered again");
         self.ledger.give_back(left);
         self.window = Window::new(Arc::clone(&self.ledger));
+        self.window.set_limit(self.prefetch as u64);
         self.marks = self.window.marks();
         self.taken.clear();
         self.taken_bytes = 0;

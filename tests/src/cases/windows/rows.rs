@@ -39,6 +39,30 @@ async fn l2_rows_that_come_faster_than_the_database_takes_them_are_all_stored_an
 }
 
 #[tokio::test]
+async fn l3_rows_are_parked_before_their_time_where_they_would_hold_up_the_broadcast() {
+    let mut server = Postgres::start(Durability::NoFsync).unwrap();
+    let mut rig = Rig::shipped().await;
+    rig.store_into(&server).await;
+    rig.adjust("history", "park_after = \"1h\"");
+    rig.pipeline.source += "prefetch = 128\n";
+    rig.start();
+    publish(&rig, 0..150).await;
+    rig.settled(150);
+    server.service.stop().unwrap();
+    publish(&rig, 150..190).await;
+    eventually("the broadcast of what leaves room", async || rig.key.length().await == 190).await;
+    assert_eq!(lane(&rig.host().status().unwrap()["ledger"], "history", "parked"), 0, "there is no need yet");
+    publish(&rig, 190..500).await;
+    let ledger = rig.settled(500);
+    assert_eq!(lane(&ledger, "history", "parked"), 350, "{ledger:#}");
+    heard(&rig, 500).await;
+    server.service.start().unwrap();
+    eventually("all rows", async || row_count(&rig.pool).await >= 500).await;
+    stored(&rig, 500).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn l3_and_f22_an_outage_of_the_database_loses_no_row_stores_none_twice_and_costs_the_broadcast_nothing() {
     let (mut rig, mut server) = with_postgres().await;
     rig.start();

@@ -2,10 +2,11 @@
 
 use tidegate_harness::postgres::{Durability, Postgres};
 
-use super::{heard_at_least, publish, stored};
-use crate::broker::eventually;
+use super::{heard, heard_at_least, publish, stored};
+use crate::broker::{Queue, eventually};
 use crate::host::Rig;
 use crate::store::row_count;
+use crate::trial::Publisher;
 
 /// A rig that waits for its database for ever, and for so long when it is stopped.
 async fn blocking(drain_timeout: &str) -> (Rig, Postgres) {
@@ -109,5 +110,25 @@ async fn d1_a_crash_between_the_broadcast_and_the_acknowledgement_doubles_no_row
     rig.settled(ledger["received"].as_u64().unwrap());
     stored(&rig, 2010).await;
     heard_at_least(&rig, 2010).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn o1_stops_under_load_keep_the_order_of_a_quorum_queue_and_double_nothing() {
+    let mut rig = Rig::on(Queue::quorum().await).await;
+    let publisher = Publisher::start(&rig.queue);
+    for _ in 0..8 {
+        rig.start();
+        let before = rig.key.length().await;
+        eventually("messages under way", async || rig.key.length().await > before + 500).await;
+        let status = rig.host().terminate().unwrap();
+        assert!(status.success(), "{status}\n{}", rig.host().log());
+    }
+    rig.start();
+    let sent = publisher.stop();
+    eventually("all rows", async || row_count(&rig.pool).await >= sent).await;
+    eventually("the whole broadcast", async || rig.key.length().await >= sent).await;
+    stored(&rig, sent).await;
+    heard(&rig, sent).await;
     rig.stop().await;
 }
