@@ -354,3 +354,22 @@ async fn the_source_ends_with_its_pipeline() {
     running.batches.close();
     timeout(DEADLINE, running.left.wait_for(Option::is_some)).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_window_knows_when_half_of_the_prefetch_is_out_after_it_was_opened_anew_as_well() {
+    let mut running = start_in(tempfile::tempdir().unwrap(), Settings { prefetch: 4, ..settings() }, Duration::ZERO).await;
+    for _ in 0..2 {
+        running.post("/messages", &[], "one").await;
+        let one = running.take(1).await;
+        assert!(!one[0].is_pressing());
+        running.post("/messages", &[], "two").await;
+        let two = running.take(1).await;
+        assert!(one[0].is_pressing());
+        settle(one, Outcome::Delivered);
+        // Let go without an answer: what is left comes again, in another window.
+        drop(two);
+        settle(running.take(1).await, Outcome::Delivered);
+        running.until_waiting(0).await;
+    }
+    assert_eq!(running.stop().await.1, 0);
+}
