@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::carry::Stepped;
 use super::circuit::Circuit;
@@ -20,7 +20,7 @@ use crate::ledger::Outcome;
 use crate::lifecycle::Stop;
 use crate::message::Message;
 use crate::sink::{Sink, StageError, Written};
-use crate::source::{Pace, Refusal};
+use crate::source::{BUSY, Pace, Refusal};
 use crate::telemetry::{Counter, Health, Telemetry};
 
 /// Pause between two proofs of an idle sink that is down.
@@ -274,6 +274,10 @@ impl Lane {
             Ok(recovered) => {
                 self.writer.telemetry.count(Counter::RecoveredMessages, &[("sink", stage)], recovered);
                 self.writer.note_up();
+            }
+            // Not the sink's fault: another replica, or a connection that is being given up, has the letters.
+            Err(failure) if failure.code == BUSY => {
+                debug!(sink = %stage, cause = %failure, "what is parked is not to be had now")
             }
             Err(failure) => self.writer.note_down(&failure),
         }

@@ -40,6 +40,9 @@ pub(super) struct Reader {
     pub(super) held: usize,
     /// How many consumers there have been before this one.
     pub(super) turn: u32,
+    /// Whether letters come to it: somebody else may have been there first, who holds letters that nobody can see. On a quorum queue with a single
+    /// active consumer the broker counts him alone, and not those who wait behind him.
+    is_served: bool,
 }
 
 impl Shelf {
@@ -48,10 +51,9 @@ impl Shelf {
     }
 
     async fn reader(&self) -> Result<Option<Reader>, StageError> {
-        if !declare::exists(&self.link, &self.name).await? {
-            return Ok(None);
-        }
-        Reader::open(&self.link, &self.name).await.map(Some)
+        let Some(before) = declare::find(&self.link, &self.name).await? else { return Ok(None) };
+        let reader = Reader::open(&self.link, &self.name).await?;
+        Ok(Some(Reader { is_served: before.consumer_count() == 0, ..reader }))
     }
 }
 
@@ -68,7 +70,7 @@ impl Reader {
     pub(super) async fn open(link: &Link, name: &str) -> Result<Self, StageError> {
         let channel = link.channel().await?;
         let consumer = consume(link, &channel, name, 0).await?;
-        Ok(Self { channel, consumer, held: 0, turn: 0 })
+        Ok(Self { channel, consumer, held: 0, turn: 0, is_served: true })
     }
 
     /// Waits until the broker has seen what was acknowledged or given back: that has no answer, but whatever is answered after it says so.
@@ -97,6 +99,7 @@ impl Reader {
             }
         }
         self.held += batch.len();
+        self.is_served = true;
         Ok(batch)
     }
 
@@ -114,7 +117,7 @@ impl Reader {
             }
             // A consumer before this one, of another replica or of a lost connection, may hold letters that nobody can see.
             // (A quorum queue counts our own of the turns before as well, as long as letters that they were given are not removed.)
-            if found.consumer_count() > 1 + self.turn {
+            if found.consumer_count() > 1 + self.turn || !self.is_served {
                 return Err(busy(name));
             }
         }

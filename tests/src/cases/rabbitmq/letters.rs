@@ -112,6 +112,26 @@ async fn letters_that_were_not_removed_come_again_first_even_when_asked_for_at_o
 }
 
 #[tokio::test]
+async fn a_parking_queue_whose_letters_somebody_else_holds_is_not_taken_for_empty() {
+    let queue = Queue::classic().await;
+    let mailbox = Mailbox::new(settings(&queue.name), "source.rabbitmq");
+    mailbox.put(&parked(), &letters(0..10)).await.unwrap();
+    let mut first = mailbox.open(&parked()).await.unwrap();
+    assert!(numbers(&first.next(10).await.unwrap()).into_iter().eq(0..10));
+    let mut second = mailbox.open(&parked()).await.unwrap();
+    assert_eq!(second.next(10).await.map(|batch| batch.len()).unwrap_err().code, "busy");
+    drop((first, second));
+    eventually("the letters to be given back, in order", async || {
+        let mut third = mailbox.open(&parked()).await.unwrap();
+        match third.next(10).await {
+            Ok(batch) => numbers(&batch).into_iter().eq(0..10),
+            Err(failure) => failure.code != "busy",
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_queue_can_be_read_to_its_end_without_removing_anything() {
     let queue = Queue::classic().await;
     let mailbox = Mailbox::new(settings(&queue.name), "source.rabbitmq");
