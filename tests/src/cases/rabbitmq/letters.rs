@@ -124,8 +124,14 @@ async fn a_parking_queue_whose_letters_somebody_else_holds_is_not_taken_for_empt
     eventually("the letters to be given back, in order", async || {
         let mut third = mailbox.open(&parked()).await.unwrap();
         match third.next(10).await {
-            Ok(batch) => numbers(&batch).into_iter().eq(0..10),
-            Err(failure) => failure.code != "busy",
+            Ok(batch) => {
+                assert!(numbers(&batch).into_iter().eq(0..10), "{} letters, or not in order", batch.len());
+                true
+            }
+            Err(failure) => {
+                assert_eq!(failure.code, "busy");
+                false
+            }
         }
     })
     .await;
