@@ -172,7 +172,7 @@ impl Delivery {
     /// Whether both are duties for the same upstream message: parts of a split.
     #[must_use]
     pub fn is_part_of_same(&self, other: &Self) -> bool {
-        self.duty.sequence == other.duty.sequence && Arc::ptr_eq(&self.duty.window, &other.duty.window)
+        self.duty.is_part_of_same(&other.duty)
     }
 
     /// As [`Duty::is_pressing`].
@@ -199,6 +199,12 @@ impl Duty {
     #[must_use]
     pub fn is_pressing(&self) -> bool {
         self.window.outstanding() >= self.window.limit.load(Ordering::Relaxed).div_ceil(2)
+    }
+
+    /// Whether both are for the same upstream message.
+    #[must_use]
+    pub fn is_part_of_same(&self, other: &Self) -> bool {
+        self.sequence == other.sequence && Arc::ptr_eq(&self.window, &other.window)
     }
 
     fn multiply(&mut self, by: usize) {

@@ -8,12 +8,15 @@
 //! ```
 
 mod aboard;
+mod batch;
 mod build;
 mod carry;
 mod chain;
 mod change;
 mod circuit;
 mod dead_letter;
+mod depot;
+mod fallback;
 mod gate;
 mod generation;
 mod halt;

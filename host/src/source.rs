@@ -137,6 +137,10 @@ pub mod header {
     /// Of the letter of a replayed message that was refused again: the id of the letter before.
     pub const PREVIOUS_LETTER: &str = "tidegate-previous-letter";
 
+    /// Of a letter that was parked while its sink was still being tried with it: the attempt, 32 hexadecimal digits, and the message's
+    /// place in it, `…-0`. Where the attempt ends well, the host that made it leaves the letter out.
+    pub const ATTEMPT: &str = "tidegate-attempt";
+
     /// All of Tidegate's headers begin so. What a message brings itself under such a name is not trusted, and dropped when a letter is
     /// made of it.
     pub const PREFIX: &str = "tidegate-";

@@ -152,6 +152,7 @@ pub enum OnFailure {
     /// Retry for ever, hold the window.
     Block,
     /// After this long (`park_after`, default 2s), or once half of the source's window waits, put the messages on the sink's parking queue and go on.
+    /// An attempt that takes so long is not given up, but nobody waits for it; it has a second in any case.
     Park(Duration),
     /// Count and log.
     Discard,

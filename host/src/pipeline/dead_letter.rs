@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::postbox::Postbox;
 use crate::backoff::Backoff;
 use crate::delivery::{Delivery, settle};
-use crate::keys;
+use crate::keys::{self, RandomError};
 use crate::ledger::Outcome;
 use crate::lifecycle::Stop;
 use crate::message::Message;
@@ -17,8 +17,8 @@ use crate::source::{Letter, Refusal, SideQueue, StageError, header};
 
 /// Letters that are confirmed together.
 const WINDOW: usize = 1000;
-/// Random bytes of a letter's id.
-const LETTER_ID_BYTES: usize = 16;
+/// Random bytes of an id.
+const ID_BYTES: usize = 16;
 
 /// A delivery that is refused, with what its letter says.
 #[derive(Debug)]
@@ -115,12 +115,17 @@ fn history(message: &Message) -> Vec<(&'static str, String)> {
     let before: u32 = said(header::ATTEMPTS).and_then(|attempts| attempts.parse().ok()).unwrap_or(0);
     let mut headers = vec![(header::ATTEMPTS, before.saturating_add(1).to_string())];
     headers.extend(said(header::LETTER).map(|letter| (header::PREVIOUS_LETTER, letter.into_owned())));
-    match keys::draw_nonces(1, LETTER_ID_BYTES) {
-        Ok(id) => headers.push((header::LETTER, id.iter().map(|byte| format!("{byte:02x}")).collect())),
+    match draw_id() {
+        Ok(id) => headers.push((header::LETTER, id)),
         // The letter counts for more than its id.
         Err(error) => warn!(%error, "a dead letter gets no id of its own"),
     }
     headers
+}
+
+/// An id that nothing else has: 32 hexadecimal digits.
+pub(super) fn draw_id() -> Result<String, RandomError> {
+    Ok(keys::draw_nonces(1, ID_BYTES)?.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Hands deliveries in at a desk.

@@ -1,36 +1,35 @@
 //! A sink's own track: it writes, retries, parks or discards, and never waits for another lane.
 
+use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
+use super::batch::{Batch, is_pressing, pressing};
 use super::carry::Stepped;
 use super::circuit::Circuit;
 use super::dead_letter::{Desk, Refused, hand_in};
+use super::depot::Cause;
+use super::fallback::{BEHIND, Fallback, GATHER, overdue, patience};
 use super::parking::Parking;
 use super::stages;
 use crate::backoff::Backoff;
 use crate::config::{OnFailure, SinkPlan};
-use crate::delivery::{Delivery, Duty, settle_duties};
+use crate::delivery::{Delivery, settle_duties};
 use crate::ledger::Outcome;
 use crate::lifecycle::Stop;
 use crate::message::Message;
 use crate::sink::{Sink, StageError, Written};
-use crate::source::{BUSY, Pace, Refusal};
+use crate::source::{BUSY, Refusal};
 use crate::telemetry::{Counter, Health, Telemetry};
 
 /// Pause between two proofs of an idle sink that is down.
 const PROOF: Duration = Duration::from_secs(1);
-
-/// How often a lane that waits for its sink looks at how full the window is.
-const PRESSING: Duration = Duration::from_millis(50);
-
-/// How long what is to be parked waits for more: each time it costs the broker a write and a confirmation, however little it is.
-const GATHER: Duration = Duration::from_millis(50);
 
 /// What a lane runs by; it may change while the lane runs.
 #[derive(Clone)]
@@ -58,10 +57,10 @@ pub(super) struct Lane {
     pub(super) settings: watch::Receiver<LaneSettings>,
     /// Tells which of them are open.
     pub(super) opened: watch::Sender<Opened>,
-    /// What the sink cannot take, or could not before.
+    /// What the sink could not take before.
     pub(super) parking: Parking,
-    /// How batches are cut.
-    pub(super) pace: watch::Receiver<Pace>,
+    /// Where messages go that it cannot take now.
+    pub(super) fallback: Fallback,
     /// Where refused deliveries go.
     pub(super) desk: Desk,
     /// Ends every wait.
@@ -82,31 +81,10 @@ pub(super) struct Writer {
     pub(super) circuit: Circuit,
 }
 
-/// A batch that the sink must answer for.
-struct Batch {
-    messages: Vec<Message>,
-    duties: Vec<Duty>,
-    generation: u64,
-}
-
-impl Batch {
-    /// Whether the window has little room left.
-    fn is_pressing(&self) -> bool {
-        self.duties.first().is_some_and(Duty::is_pressing)
-    }
-
-    /// Waits until it has.
-    async fn pressing(&self) {
-        while !self.is_pressing() {
-            sleep(PRESSING).await;
-        }
-    }
-}
-
 impl Lane {
     /// Writes what comes, until the steps before it have ended. What was parked before goes first.
     pub(super) async fn run(mut self, mut batches: mpsc::Receiver<Stepped>) {
-        self.prove().await;
+        self.prove(&mut batches).await;
         if !self.look_for_parked().await {
             return;
         }
@@ -117,12 +95,13 @@ impl Lane {
                 () = self.stop.cancelled() => return,
                 () = changed(&mut self.settings) => self.adopt().await,
                 // Before the next batch: else a steady stream would only ever be parked, and nothing stored.
-                () = sleep_until(due) => self.recover().await,
+                () = sleep_until(due) => self.recover(&mut batches).await,
                 batch = batches.recv() => match batch {
                     Some(batch) => self.take(batch, &mut batches).await,
                     None => return,
                 },
-                () = sleep(PROOF), if !self.writer.up => self.prove().await,
+                // What is parked proves it as well.
+                () = sleep(PROOF), if !self.writer.up && !self.parking.is_parked() => self.prove(&mut batches).await,
             }
             // One batch a turn, or what is parked would go out while the window stands full.
             if let Ok(batch) = batches.try_recv() {
@@ -145,15 +124,22 @@ impl Lane {
         std::mem::replace(&mut self.writer.sink, Box::new(Closed)).close().await;
         self.writer.sink = stages::make_sink(&sink, &self.writer.telemetry);
         self.writer.circuit.close();
-        self.prove().await;
+        self.writer.up = false;
+        // Whoever holds messages meanwhile holds them no longer than that; a server that needs more is proven afterwards.
+        drop(timeout(PROOF, self.writer.write(&[])).await);
         info!(sink = %self.writer.stage, took = ?begun.elapsed(), "the sink was opened anew with its new settings");
         self.opened.send_replace(Opened { number, took: begun.elapsed() });
     }
 
     /// Writes nothing, which proves that the sink works: an idle pipeline knows how it is as well.
-    async fn prove(&mut self) {
+    async fn prove(&mut self, batches: &mut mpsc::Receiver<Stepped>) {
+        let on_failure = self.settings.borrow().sink.on_failure;
+        let proving = self.writer.write(&[]);
         // A failure is noted as the stage's health, and there is no message that could be hurt by it.
-        drop(self.writer.write(&[]).await);
+        let (_, any) = self.fallback.beside(proving, patience(on_failure), on_failure, batches).await;
+        if any && on_failure != OnFailure::Discard {
+            self.parking.begin(HashSet::new());
+        }
     }
 
     /// Before the first batch: whatever an earlier run parked is older. False when the stop came first.
@@ -174,43 +160,30 @@ impl Lane {
     }
 
     /// Takes a batch, joined with what waits behind it, and for parking also with what comes soon, unless the sink may be tried before.
-    async fn take(&mut self, mut stepped: Stepped, batches: &mut mpsc::Receiver<Stepped>) {
-        let most = self.pace.borrow().max_messages;
+    async fn take(&mut self, stepped: Stepped, batches: &mut mpsc::Receiver<Stepped>) {
         let until = self.parking.is_parked().then(|| self.parking.due().min(Instant::now() + GATHER));
-        while stepped.deliveries.len() < most {
-            let more = match until {
-                Some(until) if !stepped.is_pressing() => timeout_at(until, batches.recv()).await.ok().flatten(),
-                _ => batches.try_recv().ok(),
-            };
-            let Some(more) = more else { break };
-            stepped.deliveries.extend(more.deliveries);
-            stepped.generation = more.generation;
-        }
-        let (messages, duties) = stepped.deliveries.into_iter().map(Delivery::into_parts).unzip();
-        let batch = Batch { messages, duties, generation: stepped.generation };
+        let batch = self.fallback.join(stepped, batches, until).await;
         if self.parking.is_parked() {
-            self.park(batch, "parked_before", "older messages of this sink are parked").await;
+            self.fallback.park(batch, BEHIND).await;
         } else {
-            self.write(batch).await;
+            self.write(batch, batches).await;
         }
     }
 
     /// Writes a batch, or does with it what `on_failure` says.
-    async fn write(&mut self, batch: Batch) {
+    async fn write(&mut self, mut batch: Batch, batches: &mut mpsc::Receiver<Stepped>) {
         let begun = Instant::now();
         loop {
             if self.writer.circuit.is_open() && self.settings.borrow().sink.on_failure == OnFailure::Discard {
-                return self.discard(batch);
+                return self.fallback.discard(batch);
             }
-            let failure = match self.writer.write(&batch.messages).await {
-                Ok(written) => return self.settle(batch, written).await,
-                Err(failure) => failure,
-            };
+            let Some((back, failure)) = self.attempt(batch, batches).await else { return };
+            batch = back;
             let on_failure = self.settings.borrow().sink.on_failure;
             match on_failure {
-                OnFailure::Discard => return self.discard(batch),
-                OnFailure::Park(after) if begun.elapsed() >= after || batch.is_pressing() => {
-                    return self.park(batch, &failure.code, &failure.message).await;
+                OnFailure::Discard => return self.fallback.discard(batch),
+                OnFailure::Park(after) if begun.elapsed() >= after || is_pressing(&batch.duties) => {
+                    return self.park(batch, &failure).await;
                 }
                 OnFailure::Park(_) | OnFailure::Block => {}
             }
@@ -220,10 +193,42 @@ impl Lane {
                 () = changed(&mut self.settings) => self.adopt().await,
                 () = sleep_until(self.writer.circuit.next()) => {}
                 // Before the window is full, and the other lanes get nothing any more.
-                () = batch.pressing(), if matches!(on_failure, OnFailure::Park(_)) => {
-                    return self.park(batch, &failure.code, &failure.message).await;
+                () = pressing(&batch.duties), if matches!(on_failure, OnFailure::Park(_)) => {
+                    return self.park(batch, &failure).await;
                 }
             }
+        }
+    }
+
+    /// Writes a batch once, and settles it; gives it back with the failure otherwise. An attempt that takes too long goes on, but its messages, and
+    /// those that come meanwhile, wait for it no longer.
+    async fn attempt(&mut self, mut batch: Batch, batches: &mut mpsc::Receiver<Stepped>) -> Option<(Batch, StageError)> {
+        let on_failure = self.settings.borrow().sink.on_failure;
+        let written = {
+            let mut writing = pin!(self.writer.write(&batch.messages));
+            tokio::select! {
+                biased;
+                written = &mut writing => written,
+                () = overdue(on_failure, &batch.duties) => {
+                    let relieved = Batch {
+                        messages: batch.messages.clone(),
+                        duties: std::mem::take(&mut batch.duties),
+                        generation: batch.generation,
+                    };
+                    let taken = self.fallback.relieve(writing, relieved, on_failure, batches).await;
+                    if on_failure != OnFailure::Discard {
+                        self.parking.begin(taken);
+                    }
+                    return None;
+                }
+            }
+        };
+        match written {
+            Ok(written) => {
+                self.settle(batch, written).await;
+                None
+            }
+            Err(failure) => Some((batch, failure)),
         }
     }
 
@@ -251,28 +256,27 @@ impl Lane {
         hand_in(&self.desk, refused).await;
     }
 
-    fn discard(&self, batch: Batch) {
-        warn!(sink = %self.writer.stage, messages = batch.messages.len(), "discarded");
-        self.writer.telemetry.count(Counter::DiscardedMessages, &[("sink", &self.writer.stage)], batch.messages.len() as u64);
-        settle_duties(batch.duties, Outcome::Dropped);
-    }
-
-    async fn park(&mut self, batch: Batch, code: &str, cause: &str) {
-        let Batch { messages, duties, generation } = batch;
-        let deliveries = messages.into_iter().zip(duties).map(|(message, duty)| Delivery::from_parts(message, duty)).collect();
-        self.parking.park(deliveries, generation, (code, cause), &self.stop).await;
-        self.note_parked();
+    async fn park(&mut self, batch: Batch, failure: &StageError) {
+        self.fallback.park(batch, Cause { code: &failure.code, message: &failure.message, attempt: None }).await;
+        self.parking.begin(HashSet::new());
     }
 
     /// Tries to store what is parked, oldest first.
-    async fn recover(&mut self) {
+    async fn recover(&mut self, batches: &mut mpsc::Receiver<Stepped>) {
         if !self.parking.finds_parked().await {
             return;
         }
+        let recovering = self.parking.recover(&mut self.writer.sink);
+        let (recovered, any) = self.fallback.beside(recovering, Some(GATHER), OnFailure::Park(GATHER), batches).await;
+        if any {
+            // It may have found the queue empty just before.
+            self.parking.begin(HashSet::new());
+        }
         let stage = &self.writer.stage;
-        match self.parking.recover(&mut self.writer.sink, &self.stop).await {
+        match recovered {
             Ok(recovered) => {
                 self.writer.telemetry.count(Counter::RecoveredMessages, &[("sink", stage)], recovered);
+                self.writer.up = true;
                 self.writer.note_up();
             }
             // Not the sink's fault: another replica, or a connection that is being given up, has the letters.

@@ -1,36 +1,31 @@
-//! A lane's parking: what its sink cannot take lies on a durable queue of the source, and is stored first once the sink is back.
-//!
-//! What is parked is the original, so that a later generation's steps apply, and a dead letter still has the original bytes.
+//! A lane's parking: what its sink could not take lies on a durable queue of the source, and is stored first once the sink is back.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::dead_letter::Office;
+use super::depot::Depot;
 use super::generation::Generation;
 use super::passing::pass_messages;
 use super::step::Fall;
 use super::track::Track;
 use crate::backoff::Backoff;
-use crate::delivery::{Delivery, settle};
-use crate::ledger::Outcome;
 use crate::lifecycle::Stop;
 use crate::message::Message;
 use crate::sink::{Sink, StageError};
-use crate::source::{BUSY, Letter, Refusal, SideQueue, Taking, header};
+use crate::source::{BUSY, Refusal, Taking, header};
 
 /// How often a lane looks for what a person has put on its parking queue.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// A sink's parking queue.
 pub(super) struct Parking {
-    /// Name of the sink.
-    sink: Arc<str>,
-    queue: SideQueue,
-    office: Office,
+    depot: Depot,
     tracks: watch::Receiver<Arc<Track>>,
     max_messages: usize,
     /// Number of the mailbox that `state` is about.
@@ -42,8 +37,8 @@ pub(super) struct Parking {
 enum State {
     /// Nothing: the lane writes. At `look`, somebody may have put something there.
     Empty { look: Instant },
-    /// Something: all that comes is parked behind it, and the sink is tried at `next`.
-    Parked { next: Instant, backoff: Backoff, taking: Option<Box<dyn Taking>> },
+    /// Something: all that comes is parked behind it, and the sink is tried at `next`. What is marked as `taken` is left out.
+    Parked { next: Instant, backoff: Backoff, taking: Option<Box<dyn Taking>>, taken: HashSet<String> },
 }
 
 impl State {
@@ -51,31 +46,23 @@ impl State {
         Self::Empty { look: Instant::now() + LOOK_EVERY }
     }
 
-    fn parked() -> Self {
-        Self::Parked { next: Instant::now(), backoff: Backoff::default(), taking: None }
+    fn parked(taken: HashSet<String>) -> Self {
+        Self::Parked { next: Instant::now(), backoff: Backoff::default(), taking: None, taken }
     }
 }
 
 impl Parking {
-    /// The parking of a sink; nothing is known of its queue yet.
+    /// What lies at a depot; nothing is known of it yet.
     #[must_use]
-    pub(super) fn new(sink: Arc<str>, office: Office, tracks: watch::Receiver<Arc<Track>>, max_messages: usize) -> Self {
-        let postbox_number = office.postbox.number();
-        Self {
-            queue: SideQueue::Parked(Arc::clone(&sink)),
-            sink,
-            office,
-            tracks,
-            max_messages,
-            postbox_number,
-            state: State::empty(),
-        }
+    pub(super) fn new(depot: Depot, tracks: watch::Receiver<Arc<Track>>, max_messages: usize) -> Self {
+        let postbox_number = depot.office.postbox.number();
+        Self { depot, tracks, max_messages, postbox_number, state: State::empty() }
     }
 
     /// Turns to another mailbox where the source has got another one, and says so: it must be looked into then.
     #[must_use]
     pub(super) fn follow(&mut self) -> bool {
-        let number = self.office.postbox.number();
+        let number = self.depot.office.postbox.number();
         let is_other = std::mem::replace(&mut self.postbox_number, number) != number;
         if is_other {
             self.state = State::empty();
@@ -103,15 +90,15 @@ impl Parking {
         if self.is_parked() {
             return true;
         }
-        self.state = match self.office.postbox.mailbox().has_waiting(&self.queue).await {
+        self.state = match self.depot.office.postbox.mailbox().has_waiting(&self.depot.queue).await {
             Ok(true) => {
-                info!(sink = %self.sink, "messages have been put on the parking queue; they are stored first");
-                State::parked()
+                info!(sink = %self.depot.sink, "messages have been put on the parking queue; they are stored first");
+                State::parked(HashSet::new())
             }
             Ok(false) => State::empty(),
             Err(failure) => {
                 // The source reports the same outage.
-                debug!(sink = %self.sink, cause = %failure, "the parking queue cannot be looked at now");
+                debug!(sink = %self.depot.sink, cause = %failure, "the parking queue cannot be looked at now");
                 State::empty()
             }
         };
@@ -123,7 +110,7 @@ impl Parking {
     /// # Errors
     /// Fails when the source cannot be reached.
     pub(super) async fn look(&mut self) -> Result<(), StageError> {
-        let mut taking = self.office.postbox.mailbox().open(&self.queue).await?;
+        let mut taking = self.depot.office.postbox.mailbox().open(&self.depot.queue).await?;
         // What is looked at and not removed stays on the queue.
         let found = match taking.next(1).await {
             Ok(found) => !found.is_empty(),
@@ -132,67 +119,34 @@ impl Parking {
             Err(failure) => return Err(failure),
         };
         if found {
-            info!(sink = %self.sink, "messages are parked from before; they are stored first");
-            self.state = State::parked();
+            info!(sink = %self.depot.sink, "messages are parked from before; they are stored first");
+            self.state = State::parked(HashSet::new());
         }
         Ok(())
     }
 
-    /// Parks deliveries: settled once the broker has confirmed them. At the stop they stay with the broker.
-    pub(super) async fn park(&mut self, deliveries: Vec<Delivery>, generation: u64, (code, cause): (&str, &str), stop: &Stop) {
-        let letters = self.letters(&deliveries, generation, code, cause);
-        let mut backoff = Backoff::default();
-        let mut told = false;
-        while let Err(failure) = self.office.postbox.mailbox().put(&self.queue, &letters).await {
-            if !std::mem::replace(&mut told, true) {
-                warn!(sink = %self.sink, messages = letters.len(), code = failure.code, cause = %failure, "parking is not confirmed; trying again until it is");
-            }
-            if !backoff.wait(stop).await {
-                return;
-            }
+    /// From now on something is parked. Of the letters with these marks the sink has taken the messages already.
+    pub(super) fn begin(&mut self, taken: HashSet<String>) {
+        if let State::Parked { taken: before, .. } = &mut self.state {
+            before.extend(taken);
+        } else {
+            self.state = State::parked(taken);
         }
-        if !self.is_parked() {
-            warn!(sink = %self.sink, code, cause, "parking: what comes for this sink waits on a queue of its own");
-            self.state = State::parked();
-        }
-        settle(deliveries, Outcome::Parked);
-    }
-
-    /// One letter an upstream message: the parts of a split are made anew from the original.
-    fn letters(&self, deliveries: &[Delivery], generation: u64, code: &str, cause: &str) -> Vec<Letter> {
-        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        let headers = vec![
-            (header::PIPELINE, self.office.pipeline.to_string()),
-            (header::STAGE, format!("sinks.{}", self.sink)),
-            (header::CODE, code.to_owned()),
-            (header::REASON, cause.to_owned()),
-            (header::GENERATION, generation.to_string()),
-            (header::TIME, time),
-        ];
-        let mut letters: Vec<Letter> = Vec::with_capacity(deliveries.len());
-        let mut last: Option<&Delivery> = None;
-        for delivery in deliveries {
-            if !last.is_some_and(|last| last.is_part_of_same(delivery)) {
-                letters.push(Letter { message: delivery.message.clone(), headers: headers.clone() });
-            }
-            last = Some(delivery);
-        }
-        letters
     }
 
     /// Stores the next parked messages; says how many.
     ///
     /// # Errors
     /// Fails when the sink, or the source, is still down: nothing was removed, and the next attempt is due later.
-    pub(super) async fn recover(&mut self, sink: &mut Box<dyn Sink>, stop: &Stop) -> Result<u64, StageError> {
-        let recovered = self.store_next(sink, stop).await;
+    pub(super) async fn recover(&mut self, sink: &mut Box<dyn Sink>) -> Result<u64, StageError> {
+        let recovered = self.store_next(sink).await;
         match (&recovered, &mut self.state) {
-            (Err(_), State::Parked { next, backoff, taking }) => {
+            (Err(_), State::Parked { next, backoff, taking, .. }) => {
                 *next = Instant::now() + backoff.pause();
                 *taking = None;
             }
             (Ok(0), _) => {
-                info!(sink = %self.sink, "nothing is parked any more");
+                info!(sink = %self.depot.sink, "nothing is parked any more");
                 self.state = State::empty();
             }
             (Ok(_), State::Parked { backoff, .. }) => *backoff = Backoff::default(),
@@ -201,25 +155,34 @@ impl Parking {
         recovered
     }
 
-    async fn store_next(&mut self, sink: &mut Box<dyn Sink>, stop: &Stop) -> Result<u64, StageError> {
-        let State::Parked { taking, .. } = &mut self.state else { return Ok(0) };
+    async fn store_next(&mut self, sink: &mut Box<dyn Sink>) -> Result<u64, StageError> {
+        let State::Parked { taking, taken, .. } = &mut self.state else { return Ok(0) };
         // First of all: for a sink that is still down no queue need be opened, and no steps run.
         sink.write(&[]).await?;
         let queue = match taking {
             Some(queue) => queue,
-            None => taking.insert(self.office.postbox.mailbox().open(&self.queue).await?),
+            None => taking.insert(self.depot.office.postbox.mailbox().open(&self.depot.queue).await?),
         };
-        let messages = queue.next(self.max_messages).await?;
+        let mut messages = queue.next(self.max_messages).await?;
         if messages.is_empty() {
             return Ok(0);
         }
         let count = messages.len() as u64;
+        if !taken.is_empty() {
+            messages.retain(|message| !is_marked(message, taken));
+        }
         let generation = Arc::clone(&self.tracks.borrow().generation);
-        let stored = Recovery { sink_name: &self.sink, office: &self.office, generation: &generation, stop };
+        let stored =
+            Recovery { sink_name: &self.depot.sink, office: &self.depot.office, generation: &generation, stop: &self.depot.stop };
         stored.store(messages, sink).await?;
         queue.remove().await?;
         Ok(count)
     }
+}
+
+/// Whether a letter has one of these marks.
+fn is_marked(letter: &Message, marks: &HashSet<String>) -> bool {
+    letter.properties.get(&format!("header:{}", header::ATTEMPT)).is_some_and(|mark| marks.contains(&*mark))
 }
 
 /// Parked messages on their way through the steps of a generation to one sink.

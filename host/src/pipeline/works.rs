@@ -11,6 +11,8 @@ use super::carry::{Carrier, Inlet};
 use super::change::{Change, Underway};
 use super::circuit::Circuit;
 use super::dead_letter::{Desk, Office};
+use super::depot::Depot;
+use super::fallback::Fallback;
 use super::halt::Halt;
 use super::lane::{Lane, LaneSettings, Opened, Writer};
 use super::parking::Parking;
@@ -178,6 +180,7 @@ impl Works {
         let (tell_opened, opened) = watch::channel(Opened::default());
         let stop = self.abort.child_token();
         let office = Office { pipeline: Arc::clone(&self.pipeline.name), postbox: self.postbox.clone() };
+        let depot = Depot::new(Arc::clone(&sink.name), office, stop.clone());
         let lane = Lane {
             writer: Writer {
                 stage: stage.as_str().into(),
@@ -188,8 +191,8 @@ impl Works {
             },
             settings: watched,
             opened: tell_opened,
-            parking: Parking::new(Arc::clone(&sink.name), office, self.tracks.subscribe(), RECOVERY_MESSAGES),
-            pace: self.pace.subscribe(),
+            parking: Parking::new(depot.clone(), self.tracks.subscribe(), RECOVERY_MESSAGES),
+            fallback: Fallback { stage: stage.as_str().into(), depot, pace: self.pace.subscribe(), telemetry: telemetry.clone() },
             desk: self.desk.clone(),
             stop: stop.clone(),
         };

@@ -28,6 +28,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Now {
     silent: bool,
+    /// How many have something that does not go through.
+    waiting: usize,
     delay: Duration,
     /// Both ends of every connection.
     ends: Vec<TcpStream>,
@@ -40,7 +42,10 @@ impl State {
 
     /// Waits until the wire speaks; says how long the next bytes take.
     fn admitted(&self) -> Duration {
-        let now = self.changed.wait_while(self.lock(), |now| now.silent).unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.lock();
+        now.waiting += 1;
+        let mut now = self.changed.wait_while(now, |now| now.silent).unwrap_or_else(PoisonError::into_inner);
+        now.waiting -= 1;
         now.delay
     }
 }
@@ -75,6 +80,12 @@ impl Wire {
     /// Connections stay open, new ones are taken, and nothing goes through.
     pub fn fall_silent(&self) {
         self.state.lock().silent = true;
+    }
+
+    /// Whether somebody has something that does not go through.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.state.lock().waiting > 0
     }
 
     /// What comes goes through again, at once.
@@ -165,6 +176,7 @@ mod tests {
         near.write_all(b"b").unwrap();
         far.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         assert!(far.read_exact(&mut byte).is_err(), "something came through");
+        assert!(wire.is_waited_for());
         wire.speak();
         far.set_read_timeout(None).unwrap();
         far.read_exact(&mut byte).unwrap();

@@ -164,7 +164,8 @@ fn unseal(letter: &Envelope, mut headers: Headers, keep_reasons: bool) -> Envelo
             headers.insert(name.into(), routes);
         }
     }
-    let stays = |name: &str| if keep_reasons { !name.starts_with(ORIGINAL) } else { header::travels(name) };
+    let stays =
+        |name: &str| if keep_reasons { !name.starts_with(ORIGINAL) } else { header::travels(name) || name == header::ATTEMPT };
     headers.retain(|name, _| stays(name.as_str()) && !COUNTS.contains(&name.as_str()));
     if !headers.is_empty() {
         properties = properties.with_headers(FieldTable::from(headers));

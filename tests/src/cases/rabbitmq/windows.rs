@@ -38,7 +38,8 @@ async fn the_window_opens_for_small_messages_and_closes_for_large_ones() {
     }
     // What the first window had is beside the second one.
     assert!((100..=101).contains(&taken.len()), "the window is {}", taken.len());
-    assert_eq!(queue.depth(&queue.name).await, 299 - taken.len() as u64);
+    let depth = queue.depth(&queue.name).await;
+    assert!((299 - 101..=299 - taken.len() as u64).contains(&depth), "{depth} left beside {}", taken.len());
     let rest = 299 - taken.len();
     settle(taken, Outcome::Delivered);
     settle_next(&mut running, rest).await;
