@@ -71,6 +71,15 @@ mod tests {
     }
 
     #[test]
+    fn two_hosts_that_lost_one_broker_do_not_pause_alike() {
+        let pauses = || {
+            let mut backoff = Backoff::new(Duration::from_secs(1));
+            std::array::from_fn::<Duration, 16, _>(|_| backoff.pause())
+        };
+        assert_ne!(pauses(), pauses());
+    }
+
+    #[test]
     fn a_reset_starts_over() {
         let mut backoff = Backoff::new(Duration::from_secs(5));
         assert!((0..10).all(|_| !backoff.pause().is_zero()));

@@ -348,7 +348,7 @@ async fn gather(inflow: &mut Inflow, most: usize, linger: Duration) -> Result<Ga
 pub(super) fn received(next: Option<lapin::Result<Delivery>>) -> Result<Delivery, StageError> {
     match next {
         Some(Ok(delivery)) => Ok(delivery),
-        Some(Err(error)) => Err(fault::of("consuming", &error)),
+        Some(Err(error)) => Err(fault::of_consumer(&error)),
         None => Err(fault::new("consumer_cancelled", "the broker has cancelled the consumer")),
     }
 }

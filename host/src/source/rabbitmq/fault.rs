@@ -7,8 +7,12 @@ use lapin::{Error, ErrorKind};
 
 use crate::source::StageError;
 
-/// AMQP replies that only a person can mend: access refused, a setting that the broker refuses, a virtual host that is not there.
-const FOR_THE_OPERATOR: [u16; 4] = [403, 406, 530, 540];
+/// AMQP replies that only a person can mend: access refused, a setting that the broker refuses, a virtual host that is not there, something that it
+/// cannot do.
+const FOR_THE_OPERATOR: [u16; 4] = [403, PRECONDITION_FAILED, 530, 540];
+
+/// The reply that says that something is other than it was said to be.
+const PRECONDITION_FAILED: u16 = 406;
 
 /// The reply that says that something is not there.
 const NOT_FOUND: u16 = 404;
@@ -49,6 +53,14 @@ pub(super) fn of(doing: &str, error: &Error) -> StageError {
     }
 }
 
+/// What ends a consumer that was in order. There the broker refuses no setting: it has lost its patience over a late acknowledgement
+/// (`consumer_timeout`), which a new channel mends.
+pub(super) fn of_consumer(error: &Error) -> StageError {
+    let failure = of("consuming", error);
+    let is_late = reply_of(error) == Some(PRECONDITION_FAILED);
+    StageError { needs_operator: failure.needs_operator && !is_late, ..failure }
+}
+
 /// A failure of the network or of TLS, while `doing` something.
 pub(super) fn of_io(doing: &str, error: &io::Error) -> StageError {
     let message = format!("{doing}: {error}");
@@ -66,5 +78,64 @@ pub(super) fn of_io(doing: &str, error: &io::Error) -> StageError {
 
 /// Whether the broker said that what was asked for is not there.
 pub(super) fn is_not_found(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(reply) if reply.kind().get_id() == NOT_FOUND)
+    reply_of(error) == Some(NOT_FOUND)
+}
+
+fn reply_of(error: &Error) -> Option<u16> {
+    let ErrorKind::ProtocolError(reply) = error.kind() else { return None };
+    Some(reply.kind().get_id())
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::protocol::AMQPError;
+
+    use super::*;
+
+    fn replied(id: u16) -> Error {
+        ErrorKind::ProtocolError(AMQPError::from_id(id, "said".into()).expect("a reply of the protocol")).into()
+    }
+
+    /// The replies of AMQP 0-9-1 (amqp0-9-1.xml, `constant`, soft and hard errors), and which of them a person must see to.
+    #[test]
+    fn each_reply_of_the_broker_has_its_class() {
+        let waits = [311, 312, 313, 320, 402, 404, 405, 501, 502, 503, 504, 505, 506, 541];
+        for (ids, needs_operator) in [(&waits[..], false), (&[403, 406, 530, 540], true)] {
+            for id in ids {
+                let failure = of("declaring", &replied(*id));
+                let found = (failure.code.as_str(), failure.needs_operator, failure.message.as_str());
+                assert_eq!(found, (format!("amqp_{id}").as_str(), needs_operator, "declaring: said"), "{id}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_late_acknowledgement_is_mended_by_a_new_channel_and_a_withdrawn_permission_by_a_person() {
+        assert!(!of_consumer(&replied(406)).needs_operator);
+        assert!(of_consumer(&replied(403)).needs_operator);
+        assert!(!of_consumer(&replied(320)).needs_operator);
+    }
+
+    #[test]
+    fn only_what_is_not_there_is_not_found() {
+        assert!(is_not_found(&replied(404)));
+        assert!(!is_not_found(&replied(405)));
+    }
+
+    #[test]
+    fn a_network_that_fails_is_waited_for_and_a_certificate_is_not() {
+        let refused = |kind: io::ErrorKind| {
+            let failure = of_io("connecting", &kind.into());
+            (failure.code, failure.needs_operator)
+        };
+        for (kind, code, needs_operator) in [
+            (io::ErrorKind::ConnectionRefused, "connection_refused", false),
+            (io::ErrorKind::ConnectionReset, "connection_lost", false),
+            (io::ErrorKind::UnexpectedEof, "connection_lost", false),
+            (io::ErrorKind::TimedOut, "io", false),
+            (io::ErrorKind::InvalidData, "tls", true),
+        ] {
+            assert_eq!(refused(kind), (code.to_owned(), needs_operator), "{kind:?}");
+        }
+    }
 }
