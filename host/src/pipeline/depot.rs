@@ -6,15 +6,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tracing::warn;
-
+use super::batch::Batch;
+use super::carry::Stepped;
 use super::dead_letter::Office;
-use crate::backoff::Backoff;
 use crate::delivery::{Delivery, Duty, settle};
 use crate::ledger::Outcome;
-use crate::lifecycle::Stop;
 use crate::message::Reason;
-use crate::source::{Letter, SideQueue, header};
+use crate::source::{Letter, SideQueue, StageError, header};
 
 /// Where what a sink cannot take is put.
 #[derive(Clone)]
@@ -25,8 +23,6 @@ pub(super) struct Depot {
     pub(super) queue: SideQueue,
     /// Who knows the mailbox.
     pub(super) office: Office,
-    /// Ends every wait.
-    pub(super) stop: Stop,
 }
 
 /// Why deliveries are parked.
@@ -43,24 +39,25 @@ pub(super) struct Cause<'a> {
 impl Depot {
     /// The depot of a sink.
     #[must_use]
-    pub(super) fn new(sink: Arc<str>, office: Office, stop: Stop) -> Self {
-        Self { queue: SideQueue::Parked(Arc::clone(&sink)), sink, office, stop }
+    pub(super) fn new(sink: Arc<str>, office: Office) -> Self {
+        Self { queue: SideQueue::Parked(Arc::clone(&sink)), sink, office }
     }
 
-    /// Parks deliveries: settled once the broker has confirmed them. At the stop they stay with the broker.
-    pub(super) async fn park(&self, deliveries: Vec<Delivery>, generation: u64, cause: Cause<'_>) {
+    /// Parks a batch: settled once the broker has confirmed all of it.
+    ///
+    /// # Errors
+    /// Gives it back with what happened; some of it may be parked all the same.
+    pub(super) async fn park(&self, batch: Batch, cause: Cause<'_>) -> Result<(), (Batch, StageError)> {
+        let generation = batch.generation;
+        let deliveries = batch.into_deliveries();
         let letters = self.letters(&deliveries, generation, cause);
-        let mut backoff = Backoff::default();
-        let mut told = false;
-        while let Err(failure) = self.office.postbox.mailbox().put(&self.queue, &letters).await {
-            if !std::mem::replace(&mut told, true) {
-                warn!(sink = %self.sink, messages = letters.len(), code = failure.code, cause = %failure, "parking is not confirmed; trying again until it is");
+        match self.office.postbox.mailbox().put(&self.queue, &letters).await {
+            Ok(()) => {
+                settle(deliveries, Outcome::Parked);
+                Ok(())
             }
-            if !backoff.wait(&self.stop).await {
-                return;
-            }
+            Err(failure) => Err((Stepped { deliveries, generation }.into(), failure)),
         }
-        settle(deliveries, Outcome::Parked);
     }
 
     /// One letter an upstream message: the parts of a split are made anew from the original.

@@ -14,6 +14,7 @@ use super::batch::{self, Batch};
 use super::carry::Stepped;
 use super::dead_letter::draw_id;
 use super::depot::{self, Cause, Depot};
+use crate::backoff::Backoff;
 use crate::config::OnFailure;
 use crate::delivery::{Duty, settle_duties};
 use crate::ledger::Outcome;
@@ -43,6 +44,8 @@ pub(super) struct Fallback {
     pub(super) pace: watch::Receiver<Pace>,
     /// Its counters.
     pub(super) telemetry: Telemetry,
+    /// Ends every wait.
+    pub(super) stop: Stop,
 }
 
 impl Fallback {
@@ -67,14 +70,16 @@ impl Fallback {
     }
 
     /// Parks a batch.
-    pub(super) async fn park(&self, batch: Batch, cause: Cause<'_>) {
+    ///
+    /// # Errors
+    /// Gives it back where the broker has not confirmed it.
+    pub(super) async fn park(&self, batch: Batch, cause: Cause<'_>) -> Result<(), (Batch, StageError)> {
         if !self.telemetry.is_parked(&self.depot.sink) {
             let Cause { code, message, .. } = cause;
             warn!(sink = %self.depot.sink, code, cause = message, "parking: what comes for this sink waits on a queue of its own");
             self.telemetry.set_parked(&self.depot.sink, true);
         }
-        let generation = batch.generation;
-        self.depot.park(batch.into_deliveries(), generation, cause).await;
+        self.depot.park(batch, cause).await
     }
 
     /// Lets a batch go, and counts it.
@@ -84,72 +89,123 @@ impl Fallback {
         settle_duties(batch.duties, Outcome::Dropped);
     }
 
-    /// Takes a batch away from the sink, whose failure means this.
-    pub(super) async fn take(&self, batch: Batch, on_failure: OnFailure, cause: Cause<'_>) {
-        match on_failure {
-            OnFailure::Discard => self.discard(batch),
-            OnFailure::Park(_) | OnFailure::Block => self.park(batch, cause).await,
+    /// Takes a batch away from the sink, whose failure means this. What cannot be parked before the sink is done is given back.
+    async fn take(&self, mut batch: Batch, on_failure: OnFailure, cause: Cause<'_>, ended: &Stop) -> Option<Batch> {
+        if on_failure == OnFailure::Discard {
+            self.discard(batch);
+            return None;
         }
+        let mut refusals = Refusals::default();
+        while let Err((back, failure)) = self.park(batch, cause).await {
+            batch = back;
+            if !refusals.wait(&self.depot.sink, &failure, ended).await {
+                return Some(batch);
+            }
+        }
+        None
     }
 
-    /// Runs what a sink has to do. What comes meanwhile waits, but no longer than this: then it is taken away, until the sink is done. Says
-    /// whether anything was.
+    /// Runs what a sink has to do. What comes meanwhile waits, but no longer than this: then it is taken away, until the sink is done.
     pub(super) async fn beside<T>(
         &self,
         work: impl Future<Output = T>,
         patience: Option<Duration>,
         on_failure: OnFailure,
         batches: &mut mpsc::Receiver<Stepped>,
-    ) -> (T, bool) {
+    ) -> (T, Aside) {
         let mut work = pin!(work);
         tokio::select! {
             biased;
-            done = &mut work => return (done, false),
+            done = &mut work => return (done, Aside::default()),
             () = sleep_for(patience) => {}
         }
-        let ended = Stop::new();
+        let ended = self.stop.child_token();
         tokio::join!(ending(work, &ended), self.take_all(on_failure, batches, &ended))
     }
 
-    /// Goes on with an attempt to write a batch that takes too long: the batch is taken away, and what comes behind it. It gives the marks of
-    /// the parked letters whose messages the sink has taken in the end.
+    /// Goes on with an attempt to write a batch that takes too long: the batch is taken away, and what comes behind it.
     pub(super) async fn relieve(
         &self,
         attempt: impl Future<Output = Result<Written, StageError>>,
         batch: Batch,
         on_failure: OnFailure,
         batches: &mut mpsc::Receiver<Stepped>,
-    ) -> HashSet<String> {
+    ) -> Relieved {
         // Without an id of its own the attempt cannot be told from others, and what it writes is written again.
         let id = draw_id().unwrap_or_default();
         let parts = depot::parts(&batch.duties);
         let cause = Cause { code: "slow", message: "the sink takes long, and is still being tried", attempt: Some(&id) };
-        let ended = Stop::new();
+        let ended = self.stop.child_token();
         let around = async {
-            self.take(batch, on_failure, cause).await;
-            self.take_all(on_failure, batches, &ended).await;
+            match self.take(batch, on_failure, cause, &ended).await {
+                None => (None, self.take_all(on_failure, batches, &ended).await),
+                held => (held, Aside::default()),
+            }
         };
-        let (written, ()) = tokio::join!(ending(attempt, &ended), around);
-        match written {
+        let (written, (held, aside)) = tokio::join!(ending(attempt, &ended), around);
+        let taken = match &written {
             Ok(written) if !id.is_empty() => depot::taken(&id, &parts, &written.refused),
             _ => HashSet::new(),
-        }
+        };
+        Relieved { written, held, aside, taken }
     }
 
-    /// Takes away what comes, until the sink is done. Says whether there was anything.
-    pub(super) async fn take_all(&self, on_failure: OnFailure, batches: &mut mpsc::Receiver<Stepped>, ended: &Stop) -> bool {
-        let mut any = false;
+    /// Takes away what comes, until the sink is done.
+    async fn take_all(&self, on_failure: OnFailure, batches: &mut mpsc::Receiver<Stepped>, ended: &Stop) -> Aside {
+        let mut aside = Aside::default();
         while let Some(Some(stepped)) = ended.run_until_cancelled(batches.recv()).await {
-            any = true;
             let batch = self.join(stepped, batches, Some(Instant::now() + GATHER)).await;
-            self.take(batch, on_failure, BEHIND).await;
+            aside.any = true;
+            aside.held = self.take(batch, on_failure, BEHIND, ended).await;
+            if aside.held.is_some() {
+                break;
+            }
         }
-        any
+        aside
+    }
+}
+
+/// What was taken away while a sink was busy.
+#[derive(Default)]
+pub(super) struct Aside {
+    /// Whether there was anything.
+    pub(super) any: bool,
+    /// What could not be parked; older than what comes next.
+    pub(super) held: Option<Batch>,
+}
+
+/// How an attempt ended that took long.
+pub(super) struct Relieved {
+    /// What the sink says of its batch.
+    pub(super) written: Result<Written, StageError>,
+    /// The batch, where it could not be taken away.
+    pub(super) held: Option<Batch>,
+    /// What came behind it.
+    pub(super) aside: Aside,
+    /// Marks of the parked letters whose messages the sink has taken in the end.
+    pub(super) taken: HashSet<String>,
+}
+
+/// Parking that the broker does not confirm, and the pauses between.
+#[derive(Default)]
+pub(super) struct Refusals {
+    backoff: Backoff,
+    told: bool,
+}
+
+impl Refusals {
+    /// Waits before the next attempt; false when this was ended first.
+    pub(super) async fn wait(&mut self, sink: &str, failure: &StageError, ended: &Stop) -> bool {
+        // Once: it may be for as long as the broker is down.
+        if !std::mem::replace(&mut self.told, true) {
+            warn!(sink, code = failure.code, cause = %failure, "parking is not confirmed; trying again until it is");
+        }
+        self.backoff.wait(ended).await
     }
 }
 
 /// Does a sink's work, and tells when it is done.
-pub(super) async fn ending<T>(work: impl Future<Output = T>, ended: &Stop) -> T {
+async fn ending<T>(work: impl Future<Output = T>, ended: &Stop) -> T {
     let done = work.await;
     ended.cancel();
     done

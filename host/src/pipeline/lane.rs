@@ -15,7 +15,7 @@ use super::carry::Stepped;
 use super::circuit::Circuit;
 use super::dead_letter::{Desk, Refused, hand_in};
 use super::depot::Cause;
-use super::fallback::{BEHIND, Fallback, GATHER, overdue, patience};
+use super::fallback::{Aside, BEHIND, Fallback, GATHER, Refusals, Relieved, overdue, patience};
 use super::parking::Parking;
 use super::stages;
 use crate::backoff::Backoff;
@@ -136,9 +136,17 @@ impl Lane {
         let on_failure = self.settings.borrow().sink.on_failure;
         let proving = self.writer.write(&[]);
         // A failure is noted as the stage's health, and there is no message that could be hurt by it.
-        let (_, any) = self.fallback.beside(proving, patience(on_failure), on_failure, batches).await;
+        let (_, aside) = self.fallback.beside(proving, patience(on_failure), on_failure, batches).await;
+        self.follow_up(aside, on_failure).await;
+    }
+
+    /// What was parked beside the sink's work is known from now on, and what could not be is parked now.
+    async fn follow_up(&mut self, Aside { any, held }: Aside, on_failure: OnFailure) {
         if any && on_failure != OnFailure::Discard {
             self.parking.begin(HashSet::new());
+        }
+        if let Some(held) = held {
+            self.park(held, BEHIND).await;
         }
     }
 
@@ -164,7 +172,7 @@ impl Lane {
         let until = self.parking.is_parked().then(|| self.parking.due().min(Instant::now() + GATHER));
         let batch = self.fallback.join(stepped, batches, until).await;
         if self.parking.is_parked() {
-            self.fallback.park(batch, BEHIND).await;
+            self.park(batch, BEHIND).await;
         } else {
             self.write(batch, batches).await;
         }
@@ -183,7 +191,7 @@ impl Lane {
             match on_failure {
                 OnFailure::Discard => return self.fallback.discard(batch),
                 OnFailure::Park(after) if begun.elapsed() >= after || is_pressing(&batch.duties) => {
-                    return self.park(batch, &failure).await;
+                    return self.park(batch, because(&failure)).await;
                 }
                 OnFailure::Park(_) | OnFailure::Block => {}
             }
@@ -194,7 +202,7 @@ impl Lane {
                 () = sleep_until(self.writer.circuit.next()) => {}
                 // Before the window is full, and the other lanes get nothing any more.
                 () = pressing(&batch.duties), if matches!(on_failure, OnFailure::Park(_)) => {
-                    return self.park(batch, &failure).await;
+                    return self.park(batch, because(&failure)).await;
                 }
             }
         }
@@ -204,25 +212,28 @@ impl Lane {
     /// those that come meanwhile, wait for it no longer.
     async fn attempt(&mut self, mut batch: Batch, batches: &mut mpsc::Receiver<Stepped>) -> Option<(Batch, StageError)> {
         let on_failure = self.settings.borrow().sink.on_failure;
-        let written = {
+        let ended = {
             let mut writing = pin!(self.writer.write(&batch.messages));
             tokio::select! {
                 biased;
-                written = &mut writing => written,
+                written = &mut writing => Ok(written),
                 () = overdue(on_failure, &batch.duties) => {
                     let relieved = Batch {
                         messages: batch.messages.clone(),
                         duties: std::mem::take(&mut batch.duties),
                         generation: batch.generation,
                     };
-                    let taken = self.fallback.relieve(writing, relieved, on_failure, batches).await;
-                    if on_failure != OnFailure::Discard {
-                        self.parking.begin(taken);
-                    }
-                    return None;
+                    Err(self.fallback.relieve(writing, relieved, on_failure, batches).await)
                 }
             }
         };
+        match ended {
+            Ok(written) => self.conclude(batch, written).await,
+            Err(relieved) => self.follow_up_attempt(relieved, on_failure).await,
+        }
+    }
+
+    async fn conclude(&mut self, batch: Batch, written: Result<Written, StageError>) -> Option<(Batch, StageError)> {
         match written {
             Ok(written) => {
                 self.settle(batch, written).await;
@@ -230,6 +241,20 @@ impl Lane {
             }
             Err(failure) => Some((batch, failure)),
         }
+    }
+
+    /// An attempt that took long has ended.
+    async fn follow_up_attempt(&mut self, relieved: Relieved, on_failure: OnFailure) -> Option<(Batch, StageError)> {
+        let Relieved { written, held, aside, taken } = relieved;
+        if on_failure != OnFailure::Discard && (held.is_none() || written.is_ok()) {
+            self.parking.begin(taken);
+        }
+        if let Some(held) = held {
+            // Not all of it is parked, and nothing has come behind it.
+            return self.conclude(held, written).await;
+        }
+        self.follow_up(aside, on_failure).await;
+        None
     }
 
     async fn settle(&mut self, batch: Batch, written: Written) {
@@ -256,8 +281,20 @@ impl Lane {
         hand_in(&self.desk, refused).await;
     }
 
-    async fn park(&mut self, batch: Batch, failure: &StageError) {
-        self.fallback.park(batch, Cause { code: &failure.code, message: &failure.message, attempt: None }).await;
+    /// Parks a batch; at the stop it stays with the broker.
+    async fn park(&mut self, mut batch: Batch, cause: Cause<'_>) {
+        let mut refusals = Refusals::default();
+        while let Err((back, failure)) = self.fallback.park(batch, cause).await {
+            batch = back;
+            if !refusals.wait(&self.writer.stage, &failure, &self.stop).await {
+                return;
+            }
+            // A queue that may hold no more has room again once something of it is stored.
+            if self.parking.is_parked() && self.parking.due() <= Instant::now() {
+                let recovered = self.parking.recover(&mut self.writer.sink).await;
+                self.note_recovered(recovered);
+            }
+        }
         self.parking.begin(HashSet::new());
     }
 
@@ -267,11 +304,14 @@ impl Lane {
             return;
         }
         let recovering = self.parking.recover(&mut self.writer.sink);
-        let (recovered, any) = self.fallback.beside(recovering, Some(GATHER), OnFailure::Park(GATHER), batches).await;
-        if any {
-            // It may have found the queue empty just before.
-            self.parking.begin(HashSet::new());
-        }
+        let (recovered, aside) = self.fallback.beside(recovering, Some(GATHER), OnFailure::Park(GATHER), batches).await;
+        self.note_recovered(recovered);
+        // It may have found the queue empty just before.
+        self.follow_up(aside, OnFailure::Park(GATHER)).await;
+        self.note_parked();
+    }
+
+    fn note_recovered(&mut self, recovered: Result<u64, StageError>) {
         let stage = &self.writer.stage;
         match recovered {
             Ok(recovered) => {
@@ -285,12 +325,15 @@ impl Lane {
             }
             Err(failure) => self.writer.note_down(&failure),
         }
-        self.note_parked();
     }
 
     fn note_parked(&self) {
         self.writer.telemetry.set_parked(&self.settings.borrow().sink.name, self.parking.is_parked());
     }
+}
+
+fn because(failure: &StageError) -> Cause<'_> {
+    Cause { code: &failure.code, message: &failure.message, attempt: None }
 }
 
 /// Waits for other settings; for ever, where nobody is left who could send them.

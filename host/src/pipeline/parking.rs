@@ -28,6 +28,7 @@ pub(super) struct Parking {
     depot: Depot,
     tracks: watch::Receiver<Arc<Track>>,
     max_messages: usize,
+    stop: Stop,
     /// Number of the mailbox that `state` is about.
     postbox_number: u64,
     state: State,
@@ -54,9 +55,9 @@ impl State {
 impl Parking {
     /// What lies at a depot; nothing is known of it yet.
     #[must_use]
-    pub(super) fn new(depot: Depot, tracks: watch::Receiver<Arc<Track>>, max_messages: usize) -> Self {
+    pub(super) fn new(depot: Depot, tracks: watch::Receiver<Arc<Track>>, max_messages: usize, stop: Stop) -> Self {
         let postbox_number = depot.office.postbox.number();
-        Self { depot, tracks, max_messages, postbox_number, state: State::empty() }
+        Self { depot, tracks, max_messages, stop, postbox_number, state: State::empty() }
     }
 
     /// Turns to another mailbox where the source has got another one, and says so: it must be looked into then.
@@ -173,7 +174,7 @@ impl Parking {
         }
         let generation = Arc::clone(&self.tracks.borrow().generation);
         let stored =
-            Recovery { sink_name: &self.depot.sink, office: &self.depot.office, generation: &generation, stop: &self.depot.stop };
+            Recovery { sink_name: &self.depot.sink, office: &self.depot.office, generation: &generation, stop: &self.stop };
         stored.store(messages, sink).await?;
         queue.remove().await?;
         Ok(count)

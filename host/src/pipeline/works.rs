@@ -180,7 +180,7 @@ impl Works {
         let (tell_opened, opened) = watch::channel(Opened::default());
         let stop = self.abort.child_token();
         let office = Office { pipeline: Arc::clone(&self.pipeline.name), postbox: self.postbox.clone() };
-        let depot = Depot::new(Arc::clone(&sink.name), office, stop.clone());
+        let depot = Depot::new(Arc::clone(&sink.name), office);
         let lane = Lane {
             writer: Writer {
                 stage: stage.as_str().into(),
@@ -191,8 +191,14 @@ impl Works {
             },
             settings: watched,
             opened: tell_opened,
-            parking: Parking::new(depot.clone(), self.tracks.subscribe(), RECOVERY_MESSAGES),
-            fallback: Fallback { stage: stage.as_str().into(), depot, pace: self.pace.subscribe(), telemetry: telemetry.clone() },
+            parking: Parking::new(depot.clone(), self.tracks.subscribe(), RECOVERY_MESSAGES, stop.clone()),
+            fallback: Fallback {
+                stage: stage.as_str().into(),
+                depot,
+                pace: self.pace.subscribe(),
+                telemetry: telemetry.clone(),
+                stop: stop.clone(),
+            },
             desk: self.desk.clone(),
             stop: stop.clone(),
         };

@@ -34,6 +34,9 @@ pub(crate) struct Settings {
     /// Messages a second.
     #[arg(long, default_value_t = 2000)]
     rate: usize,
+    /// PostgreSQL hangs instead (SIGSTOP): connections stay open, and nobody answers.
+    #[arg(long)]
+    hang: bool,
 }
 
 /// What one run showed.
@@ -56,7 +59,8 @@ struct Shown {
 /// Runs both and prints them.
 pub(crate) async fn run(bench: &mut Bench, settings: &Settings) -> Result<()> {
     let length = Duration::from_secs_f64(settings.minutes * 60.0);
-    say(&format!("{} messages a second; PostgreSQL is down for {length:?}, after {BEFORE:?}\n", settings.rate));
+    let how = if settings.hang { "hangs" } else { "is down" };
+    say(&format!("{} messages a second; PostgreSQL {how} for {length:?}, after {BEFORE:?}\n", settings.rate));
     let mut all = Vec::new();
     for down in [None, Some(length)] {
         // Without an outage a minute is enough to compare with.
@@ -82,13 +86,15 @@ async fn one(bench: &mut Bench, settings: &Settings, length: Duration, outage: b
     sleep(BEFORE).await;
     let megabytes_before = meter::resident_memory(pid)? as f64 / 1e6;
     if outage {
-        own(servers)?.service.stop()?;
+        let service = &mut own(servers)?.service;
+        if settings.hang { service.pause() } else { service.stop().map(drop) }?;
     }
     sleep(length).await;
     let parked = ends.waiting(&case, ".parked.history").await?;
     let megabytes_after = meter::resident_memory(pid)? as f64 / 1e6;
     if outage {
-        own(servers)?.service.start()?;
+        let service = &mut own(servers)?.service;
+        if settings.hang { service.resume() } else { service.start() }?;
     }
     let returned = Deadline::after(PATIENCE);
     ends.reconnect(servers).await?;

@@ -1,6 +1,9 @@
 //! What is stored.
 
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
 use sqlx::Connection;
+use tidegate_harness::host::Host;
 use tidegate_harness::pipeline::step;
 use tidegate_harness::postgres::{Durability, Postgres};
 
@@ -79,6 +82,35 @@ async fn l3_and_f22_an_outage_of_the_database_loses_no_row_stores_none_twice_and
     assert!(lane(&ledger, "history", "parked") >= 1000, "{ledger:#}");
     stored(&rig, 1500).await;
     heard(&rig, 1500).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a7_rows_that_the_broker_refuses_to_park_are_kept_and_parked_when_there_is_room_again() {
+    let (mut rig, mut server) = with_postgres().await;
+    let full = rig.queue.parked("history");
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(300));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    rig.queue.channel().queue_declare(full.as_str().into(), options, arguments).await.unwrap();
+    rig.start();
+    publish(&rig, 0..10).await;
+    rig.settled(10);
+    server.service.stop().unwrap();
+    publish(&rig, 10..900).await;
+    eventually("the broadcast without the database", async || rig.key.length().await == 900).await;
+    let refused = |host: &Host| Ok(host.log().contains("the broker could not store it").then_some(()));
+    rig.host().wait_until("the broker to refuse", crate::host::PATIENCE, refused).unwrap();
+    let ledger = rig.host().status().unwrap()["ledger"].take();
+    let (parked, in_flight) = (lane(&ledger, "history", "parked"), ledger["in_flight"].as_u64().unwrap());
+    assert!(parked <= 300 && in_flight >= 590, "nothing counts as parked that the broker has refused: {ledger:#}");
+    server.service.start().unwrap();
+    eventually("all rows", async || row_count(&rig.pool).await >= 900).await;
+    rig.settled(900);
+    eventually("nothing to be parked", async || rig.queue.depth(&full).await == 0).await;
+    stored(&rig, 900).await;
+    heard(&rig, 900).await;
     rig.stop().await;
 }
 
