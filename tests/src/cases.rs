@@ -3,6 +3,7 @@
 mod bench;
 mod commands;
 mod dlq;
+mod docker;
 mod embedded;
 mod fixtures;
 mod flow;

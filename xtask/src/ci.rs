@@ -14,6 +14,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     workspace::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     testing::run(&[])?;
     chaos::run(&["--seed", "1", "--faults", "12"].map(str::to_owned))?;
+    chaos::run(&["--seed", "236", "--faults", "12", "--queue", "quorum"].map(str::to_owned))?;
     let skipped: Vec<&str> = [optional("cargo-deny", &["check"])?, optional("typos", &[])?].into_iter().flatten().collect();
     if skipped.is_empty() {
         say("\nall checks passed");

@@ -29,8 +29,9 @@ usage: cargo xtask <command>
                      outage [--minutes M] [--rate N]; poison
   bench steps [--rounds N] [--seconds S] [--batch N,…] [--instructions] [--json FILE]
                      each first-party step in the sandbox against the same code native
-  chaos [--seed N] [--minutes M | --faults N] [--queue classic|quorum] [--rate N] [--json]
-                     servers, wires and the host fail by a seeded script; then what arrived is counted
+  chaos [--seed N] [--minutes M | --faults N] [--queue classic|quorum] [--rate N] [--json] [--list]
+                     servers, wires and the host fail by a seeded script; then what arrived is counted (--list: prints the script
+                     and ends)
   plugins            builds the WebAssembly components into target/plugins
   servers            starts RabbitMQ, Redis and PostgreSQL, says where they are, and ends them on Ctrl-C
 

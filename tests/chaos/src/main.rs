@@ -38,7 +38,7 @@ use tidegate_harness::programs::say;
 
 fn main() -> ExitCode {
     let settings = run::Settings::parse();
-    match run::run(&settings) {
+    match run::perform(&settings) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(failure) => {

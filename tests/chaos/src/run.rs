@@ -1,5 +1,6 @@
 //! One run: faults by the script, healing, counting.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -21,7 +22,7 @@ use crate::ends::{self, Kind};
 use crate::keepsake;
 use crate::publisher::{Published, Publisher, content};
 use crate::report::Report;
-use crate::script::{Script, Step};
+use crate::script::{self, Extent, Script, Step};
 use crate::world::{Parts, World};
 
 /// Longest wait for everything to arrive, once all is healed.
@@ -57,10 +58,32 @@ pub(crate) struct Settings {
     /// Prints the result as JSON.
     #[arg(long)]
     json: bool,
+    /// Prints the script, and does nothing of it.
+    #[arg(long, requires = "seed")]
+    list: bool,
+}
+
+impl Settings {
+    fn extent(&self) -> Extent {
+        self.faults.map_or_else(|| Extent::Time(Duration::from_secs_f64(self.minutes * 60.0)), Extent::Steps)
+    }
+}
+
+/// Does what is asked for; says whether everything went as promised.
+pub(crate) fn perform(settings: &Settings) -> Result<bool> {
+    match settings.seed {
+        Some(seed) if settings.list => list(seed, settings.extent()).map(|()| true),
+        _ => run(settings),
+    }
+}
+
+fn list(seed: u64, extent: Extent) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    script::lines(seed, extent).iter().try_for_each(|line| writeln!(out, "{line}")).doing("printing the script")
 }
 
 /// Runs it; says whether everything arrived as promised.
-pub(crate) fn run(settings: &Settings) -> Result<bool> {
+fn run(settings: &Settings) -> Result<bool> {
     let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     let runtime = Runtime::new().doing("starting the async runtime")?;
     let parts = Parts { host: settings.host.clone(), plugins: settings.plugins.clone() };
@@ -107,9 +130,9 @@ fn print(report: &Report, as_json: Option<u64>) -> Result<()> {
 
 /// Goes through the script.
 fn rage(world: &mut World, settings: &Settings, seed: u64, clock: &Deadline) -> Result<Vec<Happened>> {
-    let (end, mut happened) = (Duration::from_secs_f64(settings.minutes * 60.0), Vec::new());
+    let (extent, mut happened) = (settings.extent(), Vec::new());
     for (number, step) in Script::new(seed).enumerate() {
-        if settings.faults.map_or_else(|| clock.elapsed() >= end, |faults| number >= faults) {
+        if extent.is_over(number, clock.elapsed()) {
             break;
         }
         happened.extend(go_through(world, &step, clock)?);
@@ -122,9 +145,7 @@ fn go_through(world: &mut World, step: &Step, clock: &Deadline) -> Result<Vec<Ha
     sleep(step.after);
     // No fault is a reason to end: one that does would be started again by the next, and nobody would know.
     world.host.is_running()?;
-    let names: Vec<String> = step.faults.iter().map(ToString::to_string).collect();
-    let (at, lasts) = (clock.elapsed().as_secs_f64(), step.lasts.as_secs_f64());
-    say(&format!("{at:>7.1}s  {} for {lasts:.1}s", names.join(", and ")));
+    say(&script::line(clock.elapsed(), step));
     let mut happened = Vec::new();
     for fault in &step.faults {
         let from = clock.elapsed();
@@ -148,9 +169,10 @@ fn recovered(world: &mut World, runtime: &Runtime, published: &Published, healed
     let expected = good(published.messages).count();
     let arrived = world.host.wait_until("everything to arrive", HEALING, |host| {
         let idle = in_flight(host)? == Some(0) && runtime.block_on(ends::waiting(&url))? == 0;
-        let rows = || runtime.block_on(ends::rows(&world.postgres.url()));
-        // What is parked and just being stored lies on no queue that one can see.
-        Ok((idle && rows()?.0.len() >= expected).then_some(()))
+        // What is parked and out with the host lies on no queue that one can see.
+        let stored = || Ok(runtime.block_on(ends::rows(&world.postgres.url()))?.0.len() >= expected);
+        let heard = || Ok(distinct(&runtime.block_on(ends::broadcast(&world.redis.url()))?) >= expected);
+        Ok((idle && stored()? && heard()?).then_some(()))
     });
     match arrived {
         Ok(()) => Ok(Some(healed.elapsed())),
@@ -159,6 +181,11 @@ fn recovered(world: &mut World, runtime: &Runtime, published: &Published, healed
             Ok(None)
         }
     }
+}
+
+/// How many there are, each counted once.
+fn distinct(numbers: &[u64]) -> usize {
+    numbers.iter().collect::<HashSet<_>>().len()
 }
 
 /// What arrived, in the order in which it did.

@@ -36,6 +36,8 @@ pub(crate) enum Fault {
     KillHost,
     /// SIGTERM of the host, and a start after a while.
     StopHost,
+    /// SIGSTOP of the host for a while: its connections stay open, and it answers nobody.
+    PauseHost,
     /// Another validator is saved.
     SwapValidator,
     /// Another cipher is saved.
@@ -45,14 +47,14 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// Whether it can leave it open if something was broadcast, or acknowledged: the host dies, or a connection to the broker or to Redis
-    /// does or answers too late. A lost database, a swap and a clean stop cannot: what they made twice would be a defect.
+    /// Whether it can leave it open if something was broadcast, or acknowledged: the host dies, or looks so long for an answer that it takes it
+    /// for late, or a connection to the broker or to Redis does or answers too late. A lost database, a swap and a clean stop cannot: what they made twice would be a defect.
     pub(crate) fn can_double(self) -> bool {
         match self {
             Self::Kill(server) | Self::Stop(server) | Self::Pause(server) | Self::Cut(server) | Self::Silence(server) => {
                 server != Server::Postgres
             }
-            Self::KillHost => true,
+            Self::KillHost | Self::PauseHost => true,
             Self::Slow(_) | Self::StopHost | Self::SwapValidator | Self::SwapCipher | Self::ChangeSetting => false,
         }
     }
@@ -74,6 +76,7 @@ impl fmt::Display for Fault {
             Self::Slow(server) => write!(f, "wire to {server:?} slow"),
             Self::KillHost => f.write_str("kill -9 of the host"),
             Self::StopHost => f.write_str("stop of the host"),
+            Self::PauseHost => f.write_str("SIGSTOP of the host"),
             Self::SwapValidator => f.write_str("swap of the validator"),
             Self::SwapCipher => f.write_str("swap of the cipher"),
             Self::ChangeSetting => f.write_str("change of a setting"),
@@ -91,6 +94,50 @@ pub(crate) struct Step {
     pub(crate) lasts: Duration,
 }
 
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
+        write!(f, "{} for {:.1}s", names.join(", and "), self.lasts.as_secs_f64())
+    }
+}
+
+/// How far a run goes through its script.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Extent {
+    /// So many steps.
+    Steps(usize),
+    /// As many as begin within this time.
+    Time(Duration),
+}
+
+impl Extent {
+    /// Whether it ends before the step of this number, at this time.
+    pub(crate) fn is_over(self, number: usize, elapsed: Duration) -> bool {
+        match self {
+            Self::Steps(steps) => number >= steps,
+            Self::Time(time) => elapsed >= time,
+        }
+    }
+}
+
+/// The lines of a script, as a run says them. What ending and starting servers takes comes on top of their times.
+pub(crate) fn lines(seed: u64, extent: Extent) -> Vec<String> {
+    let (mut lines, mut elapsed) = (Vec::new(), Duration::ZERO);
+    for (number, step) in Script::new(seed).enumerate() {
+        if extent.is_over(number, elapsed) {
+            break;
+        }
+        lines.push(line(elapsed + step.after, &step));
+        elapsed += step.after + step.lasts;
+    }
+    lines
+}
+
+/// One step that begins at a time.
+pub(crate) fn line(at: Duration, step: &Step) -> String {
+    format!("{:>7.1}s  {step}", at.as_secs_f64())
+}
+
 /// The endless script of a seed.
 pub(crate) struct Script {
     random: Rng,
@@ -103,7 +150,7 @@ impl Script {
 
     fn fault(&mut self) -> Fault {
         let server = Server::ALL.get(self.random.usize(..Server::ALL.len())).copied().unwrap_or(Server::RabbitMq);
-        match self.random.u8(..11) {
+        match self.random.u8(..12) {
             0 => Fault::Kill(server),
             1 => Fault::Stop(server),
             2 => Fault::Pause(server),
@@ -114,6 +161,7 @@ impl Script {
             8 => Fault::StopHost,
             9 if self.random.bool() => Fault::SwapValidator,
             9 => Fault::SwapCipher,
+            10 => Fault::PauseHost,
             _ => Fault::ChangeSetting,
         }
     }
@@ -143,7 +191,7 @@ impl Iterator for Script {
 fn excludes(one: Fault, other: Fault) -> bool {
     let process = |fault: Fault| match fault {
         Fault::Kill(server) | Fault::Stop(server) | Fault::Pause(server) => Some(Some(server)),
-        Fault::KillHost | Fault::StopHost => Some(None),
+        Fault::KillHost | Fault::StopHost | Fault::PauseHost => Some(None),
         _ => None,
     };
     one == other || (process(one).is_some() && process(one) == process(other))
@@ -161,6 +209,36 @@ mod tests {
         assert_eq!(steps(7), steps(7));
         assert_ne!(steps(7), steps(8));
         let seen: BTreeSet<Fault> = steps(7).into_iter().flat_map(|step| step.faults).collect();
-        assert_eq!(seen.len(), 6 * Server::ALL.len() + 5, "{seen:?}");
+        assert_eq!(seen.len(), 6 * Server::ALL.len() + 6, "{seen:?}");
+    }
+
+    #[test]
+    fn the_seeds_of_the_short_runs_try_every_server_and_the_host() {
+        let short = |seed| Script::new(seed).take(12).flat_map(|step| step.faults);
+        let faults: BTreeSet<Fault> = short(1).chain(short(236)).collect();
+        for expected in [
+            Fault::Kill(Server::RabbitMq),
+            Fault::Stop(Server::RabbitMq),
+            Fault::Cut(Server::RabbitMq),
+            Fault::Stop(Server::Redis),
+            Fault::Pause(Server::Redis),
+            Fault::Pause(Server::Postgres),
+            Fault::Cut(Server::Postgres),
+            Fault::KillHost,
+            Fault::StopHost,
+            Fault::PauseHost,
+        ] {
+            assert!(faults.contains(&expected), "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_list_goes_as_far_as_a_run_and_begins_each_step_where_the_one_before_it_ends() {
+        let steps: Vec<Step> = Script::new(7).take(2).collect();
+        let [first, second] = steps.as_slice() else { panic!("{steps:?}") };
+        let two = lines(7, Extent::Steps(2));
+        assert_eq!(two, [line(first.after, first), line(first.after + first.lasts + second.after, second)]);
+        let minute = lines(7, Extent::Time(Duration::from_secs(60)));
+        assert!(minute.len() > 6 && minute.starts_with(&two), "{minute:?}");
     }
 }

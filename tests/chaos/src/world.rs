@@ -118,6 +118,7 @@ impl World {
             }
             Fault::KillHost => self.host.kill().map(drop),
             Fault::StopHost => self.stop_host(),
+            Fault::PauseHost => self.host.pause(),
             Fault::SwapValidator => self.swap("validate-message"),
             Fault::SwapCipher => self.swap("aes-256-gcm"),
             Fault::ChangeSetting => self.change_setting(),
@@ -134,6 +135,7 @@ impl World {
                 Ok(())
             }
             Fault::KillHost | Fault::StopHost => self.host.launch_again(),
+            Fault::PauseHost => self.host.resume(),
             Fault::Cut(_) | Fault::SwapValidator | Fault::SwapCipher | Fault::ChangeSetting => Ok(()),
         }
     }

@@ -34,6 +34,17 @@ impl DeadLetter {
         self.header(header::ATTEMPTS).and_then(|attempts| attempts.parse().ok()).unwrap_or(1)
     }
 
+    /// The sink in whose lane it was refused; none where that was before the fan-out, or where it does not say.
+    pub(super) fn lane(&self) -> Option<String> {
+        let of_sink = || Some(self.header(header::STAGE)?.strip_prefix("sinks.")?.to_owned());
+        self.header(header::LANE).or_else(of_sink)
+    }
+
+    /// The generation that refused it; none where it does not say.
+    pub(super) fn generation(&self) -> Option<u64> {
+        self.header(header::GENERATION)?.parse().ok()
+    }
+
     /// When it was written; none where it does not say, or not in a form that can be read.
     pub(super) fn time(&self) -> Option<SystemTime> {
         humantime::parse_rfc3339_weak(&self.header(header::TIME)?).ok()
@@ -46,7 +57,6 @@ impl DeadLetter {
 
     /// All but what it holds, and but its properties.
     pub(super) fn summary(&self) -> Map<String, Value> {
-        let generation: Option<u64> = self.header(header::GENERATION).and_then(|generation| generation.parse().ok());
         let summary = json!({
             "position": self.position,
             "id": self.id(),
@@ -59,7 +69,7 @@ impl DeadLetter {
             "reason": self.header(header::REASON),
             "pointer": self.header(header::POINTER),
             "plugin": self.header(header::PLUGIN),
-            "generation": generation,
+            "generation": self.generation(),
             "attempts": self.attempts(),
             "previous_letter": self.header(header::PREVIOUS_LETTER),
             "bytes": self.bytes(),

@@ -113,8 +113,7 @@ impl Survey {
     }
 
     fn add(&mut self, letter: &DeadLetter, route: Result<Route, NoRoute>) {
-        let in_a_lane = letter.header(header::LANE).is_some()
-            || letter.header(header::STAGE).is_some_and(|stage| stage.starts_with("sinks."));
+        let in_a_lane = letter.lane().is_some();
         match route {
             Ok(route) => {
                 self.repeated += u64::from(route == Route::Whole && in_a_lane);

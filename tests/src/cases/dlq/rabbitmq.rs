@@ -136,6 +136,53 @@ async fn a_letter_of_a_lane_goes_back_to_that_lane_alone_and_is_stored_before_wh
 }
 
 #[tokio::test]
+async fn letters_are_chosen_by_lane_generation_plugin_and_attempts_and_sent_to_the_lane_that_is_named_alone() {
+    let mut rig = strict(Queue::classic().await).await;
+    rig.pipeline.steps += &format!("{}settings = {{ content_max_bytes = 20 }}\n", step("limit", &plugins(), "validate-message"));
+    let through = "through = [\"reshape\", \"seal\"]";
+    rig.pipeline.sinks = rig.pipeline.sinks.replacen(through, "through = [\"limit\", \"reshape\", \"seal\"]", 1);
+    rig.start();
+    let medium = body("user_2", &"x".repeat(30));
+    rig.queue.publish_with([(long("user_1"), properties("m-1")), (medium, properties("m-2"))]).await;
+    rig.settled(2);
+    eventually("both letters", async || rig.queue.depth(&rig.queue.dead()).await == 2).await;
+    let folder = rig.folder.path();
+    said(folder, &["replay", "--id", "m-1", "--yes"]);
+    let tried_again = async || listed(folder, &["--attempts", "2"]).len() == 1;
+    eventually("the letter to be back", tried_again).await;
+
+    let ids = |arguments: &[&str]| {
+        let letters = listed(folder, arguments);
+        letters.iter().map(|letter| letter["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&["--of-lane", "history"]), ["m-2"]);
+    assert_eq!(ids(&["--of-lane", "broadcast"]), [] as [String; 0]);
+    assert_eq!((ids(&["--generation", "1"]).len(), ids(&["--generation", "2"]).len()), (2, 0));
+    assert_eq!((ids(&["--attempts", "1"]).len(), ids(&["--attempts", "2"])), (2, vec!["m-1".to_owned()]));
+    let digest = listed(folder, &[])[0]["plugin"].as_str().unwrap().to_owned();
+    assert_eq!((ids(&["--plugin", &digest]).len(), ids(&["--plugin", &digest[..12], "--of-lane", "history"]).len()), (2, 1));
+    assert_eq!(ids(&["--plugin", &digest[8..]]), [] as [String; 0], "a digest begins with its first digit");
+    assert_eq!(dlq(folder, &["list", "--plugin", "validate"]).status.code(), Some(2));
+    rig.stop().await;
+
+    // What was refused before the fan-out would be broadcast too, if nobody said otherwise.
+    rig.pipeline.steps = rig.pipeline.steps.replacen(STRICT, "", 1);
+    rig.pipeline.sinks = rig.pipeline.sinks.replacen("\"limit\", ", "", 1);
+    rig.start();
+    let told = said(rig.folder.path(), &["replay", "--lane", "history", "--attempts", "2", "--yes"]);
+    assert!(told.contains(".parked.history") && told.contains("replayed 1 letter(s)"), "{told}");
+    eventually("the row", async || rig.rows().await.len() == 1).await;
+    said(rig.folder.path(), &["replay", "--lane", "history", "--of-lane", "history", "--yes"]);
+    eventually("both rows", async || rig.rows().await.len() == 2).await;
+    let rows: Vec<String> = rig.opened_rows().await.into_iter().map(|row| row.id).collect();
+    assert_eq!(rows, ["user_1", "user_2"]);
+    assert_eq!(rig.broadcast().await, [body("user_2", &"x".repeat(30)).into_bytes()], "that of the first time alone");
+    eventually("nothing to be parked", async || rig.queue.depth(&rig.queue.parked("history")).await == 0).await;
+    assert_eq!(rig.queue.depth(&rig.queue.dead()).await, 0);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_letter_that_is_refused_again_on_its_way_to_one_lane_counts_the_attempt_and_keeps_its_lane() {
     let mut rig = Rig::shipped().await;
     rig.pipeline.steps += &format!("{}{STRICT}\n", step("limit", &plugins(), "validate-message"));
