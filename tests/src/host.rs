@@ -136,10 +136,12 @@ impl Rig {
         ledger
     }
 
-    /// SIGTERM: it must end with 0, and leave nothing on the queue.
+    /// SIGTERM: it must end with 0, with a ledger that balances and always did, and leave nothing on the queue.
     pub(crate) async fn stop(&mut self) {
         let status = self.host().terminate().unwrap();
-        assert!(status.success(), "{status}\n{}", self.host().log());
+        let log = self.host().log();
+        assert!(status.success(), "{status}\n{log}");
+        assert!(log.contains("stopped; the ledger balances") && !log.contains("the ledger does not balance"), "{log}");
         assert_eq!(self.queue.depth(&self.queue.name).await, 0, "messages left on the queue");
     }
 

@@ -1,4 +1,4 @@
-//! A wire to a server that can be cut, fall silent, or become slow.
+//! A wire to a server that can be cut, fall silent in both directions or in one, or become slow.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -31,6 +31,8 @@ struct Now {
     /// How many have something that does not go through.
     waiting: usize,
     delay: Duration,
+    /// Whether what the server says is lost.
+    swallows_replies: bool,
     /// Both ends of every connection.
     ends: Vec<TcpStream>,
 }
@@ -96,17 +98,24 @@ impl Wire {
         self.state.changed.notify_all();
     }
 
+    /// What the server is sent goes through, and what it answers is lost, until the connections are cut.
+    pub fn swallow_replies(&self) {
+        self.state.lock().swallows_replies = true;
+    }
+
     /// All that comes takes so much longer.
     pub fn slow_down(&self, delay: Duration) {
         self.state.lock().delay = delay;
     }
 
-    /// Ends every connection there is.
+    /// Ends every connection there is. Those that come are answered again.
     pub fn cut(&self) {
-        for end in std::mem::take(&mut self.state.lock().ends) {
+        let mut now = self.state.lock();
+        for end in std::mem::take(&mut now.ends) {
             // Who has gone already is no failure.
             end.shutdown(Shutdown::Both).unwrap_or_default();
         }
+        now.swallows_replies = false;
     }
 }
 
@@ -132,16 +141,26 @@ fn join(near: TcpStream, server: &str, state: &Arc<State>) {
     }
     state.lock().ends.extend([near_end, far_end]);
     let back = Arc::clone(state);
-    thread::spawn(move || pass(far_back, near_back, &back));
-    pass(near, far, state);
+    thread::spawn(move || pass(far_back, near_back, Direction::Reply, &back));
+    pass(near, far, Direction::Request, state);
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, state: &State) {
+/// Which way bytes go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Request,
+    Reply,
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, direction: Direction, state: &State) {
     let mut bytes = vec![0; CHUNK];
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         let delay = state.admitted();
         if !delay.is_zero() {
             thread::sleep(delay);
+        }
+        if direction == Direction::Reply && state.lock().swallows_replies {
+            continue;
         }
         if to.write_all(bytes.get(..count).unwrap_or_default()).is_err() {
             break;
@@ -183,5 +202,29 @@ mod tests {
         assert_eq!(&byte, b"b");
         wire.cut();
         assert_eq!(far.read(&mut byte).unwrap_or(0), 0);
+    }
+
+    #[test]
+    fn what_is_asked_goes_through_while_replies_are_swallowed_and_none_of_them_comes_later() {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let wire = Wire::to(&format!("tcp://{}", server.local_addr().unwrap())).unwrap();
+        let joined = || {
+            let near = TcpStream::connect(wire.url().trim_start_matches("tcp://")).unwrap();
+            (near, server.accept().unwrap().0)
+        };
+        let mut byte = [0];
+        let (mut near, mut far) = joined();
+        wire.swallow_replies();
+        near.write_all(b"a").unwrap();
+        far.read_exact(&mut byte).unwrap();
+        far.write_all(b"b").unwrap();
+        near.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        assert!(near.read_exact(&mut byte).is_err(), "a reply came through");
+        wire.cut();
+        assert_eq!(near.read(&mut byte).unwrap_or(0), 0);
+        let (mut near, mut far) = joined();
+        far.write_all(b"c").unwrap();
+        near.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"c");
     }
 }

@@ -1,16 +1,19 @@
 //! Several hosts on one queue: they share the work, and where the queue has a single active consumer its order is kept when one dies.
 
+use std::collections::BTreeSet;
+
 use lapin::types::{AMQPValue, FieldTable};
 use tempfile::TempDir;
 use tidegate_harness::host::{Arguments, Host};
 use tidegate_harness::postgres::{Durability, Postgres};
 use tidegate_harness::service::free_port;
 
+use super::windows::heard_at_least;
 use crate::broker::{Queue, eventually};
 use crate::host::{PATIENCE, Rig, program};
 use crate::servers::amqp_url;
 use crate::store::row_count;
-use crate::trial::numbered;
+use crate::trial::{body, numbered};
 
 /// Another host of the same pipeline, with the same keys.
 struct Replica {
@@ -49,6 +52,11 @@ async fn ids(rig: &Rig) -> Vec<String> {
     rig.rows().await.into_iter().map(|row| row.id).collect()
 }
 
+/// What was broadcast, once or more often.
+async fn heard(rig: &Rig) -> BTreeSet<Vec<u8>> {
+    rig.broadcast().await.into_iter().collect()
+}
+
 fn users(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("user_{number}")).collect()
 }
@@ -70,7 +78,8 @@ async fn three_hosts_share_a_queue_and_one_that_dies_costs_nothing() {
     found.sort();
     sent.sort();
     assert!(found == sent, "{} rows", found.len());
-    eventually("the whole broadcast", async || rig.key.length().await >= COUNT).await;
+    eventually("the whole broadcast", async || heard(&rig).await.len() >= COUNT).await;
+    assert!(heard(&rig).await == (0..COUNT).map(|number| body(number).into_bytes()).collect(), "another broadcast than was sent");
     eventually("an empty queue", async || rig.queue.depth(&rig.queue.name).await == 0).await;
     rig.stop().await;
 }
@@ -90,6 +99,8 @@ async fn with_a_single_active_consumer_the_next_host_takes_over_in_order() {
     eventually("all rows", async || row_count(&rig.pool).await >= COUNT).await;
     assert!(second.received() > 0);
     assert!(ids(&rig).await == users(COUNT), "not in order");
+    eventually("the whole broadcast", async || heard(&rig).await.len() >= COUNT).await;
+    heard_at_least(&rig, COUNT).await;
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ async fn heard(rig: &Rig, count: usize) {
 }
 
 /// Sees that every message was broadcast, the first time in order; says how many were broadcast again.
-async fn heard_at_least(rig: &Rig, count: usize) -> usize {
+pub(super) async fn heard_at_least(rig: &Rig, count: usize) -> usize {
     let heard = rig.broadcast().await;
     let mut seen = std::collections::BTreeSet::new();
     let first: Vec<Vec<u8>> = heard.iter().filter(|body| seen.insert((*body).clone())).cloned().collect();

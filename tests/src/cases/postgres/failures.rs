@@ -120,6 +120,51 @@ async fn a_stale_statement_is_tried_once_more_and_a_pooler_is_suited() {
     }
 }
 
+/// Raises this code so often, and notes in a sequence, which nothing rolls back, the process of the server that did. A stored row has the
+/// process that stored it.
+fn fails_and_notes_where(code: &str, times: u32) -> String {
+    format!(
+        "CREATE TABLE t (n bigserial PRIMARY KEY, v text, process integer DEFAULT pg_backend_pid());
+         CREATE SEQUENCE times; CREATE SEQUENCE failed;
+         CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF nextval('times') <= {times} THEN
+                 PERFORM setval('failed', pg_backend_pid()); RAISE EXCEPTION 'stale' USING ERRCODE = '{code}';
+             END IF; RETURN NEW;
+         END $$;
+         CREATE TRIGGER f BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()"
+    )
+}
+
+#[tokio::test]
+async fn what_went_stale_is_tried_once_more_on_another_connection_which_then_stays() {
+    for code in ["0A000", "26000", "42P05"] {
+        let store = Store::with(&fails_and_notes_where(code, 1)).await;
+        let mut sink = store.sink(&["v"]);
+        for text in ["a", "b"] {
+            sink.write(&[value(text)]).await.unwrap();
+        }
+        assert_eq!(store.column("v").await, some(&["a", "b"]), "{code}");
+        let failed: i64 = sqlx::query_scalar("SELECT last_value FROM failed").fetch_one(&store.pool).await.unwrap();
+        let processes = store.column("process").await;
+        assert!(!processes.contains(&Some(failed.to_string())), "{code}: {processes:?}");
+        assert_eq!(processes[0], processes[1], "{code}");
+    }
+}
+
+#[tokio::test]
+async fn what_goes_stale_twice_in_a_row_is_a_failure_of_the_stage_and_is_written_by_the_next_attempt() {
+    for code in ["0A000", "26000", "42P05"] {
+        let store = Store::with(&fails_and_notes_where(code, 2)).await;
+        let mut sink = store.sink(&["v"]);
+        let error = failure(&mut sink, &[value("a")]).await;
+        assert_eq!((error.code, error.needs_operator), (format!("sqlstate_{code}"), true));
+        let tries: i64 = sqlx::query_scalar("SELECT last_value FROM times").fetch_one(&store.pool).await.unwrap();
+        assert_eq!(tries, 2, "{code}: tried once more, and no more often");
+        sink.write(&[value("a")]).await.unwrap();
+        assert_eq!(store.column("v").await, some(&["a"]), "{code}");
+    }
+}
+
 #[tokio::test]
 async fn behind_a_pooler_bad_rows_are_found_as_well() {
     let store = Store::with(&fails_once("26000")).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lapin::BasicProperties;
+use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use tidegate::delivery::settle;
 use tidegate::ledger::Outcome;
@@ -18,6 +19,9 @@ use tokio::time::Instant;
 use super::running::{Running, settings};
 use crate::broker::{Queue, eventually};
 use crate::servers::amqp_url;
+
+const DURABLE: QueueDeclareOptions =
+    QueueDeclareOptions { passive: false, durable: true, exclusive: false, auto_delete: false, nowait: false };
 
 fn letter(body: impl Into<Bytes>) -> Letter {
     Letter { message: Message::new(None, body.into(), Arc::new(NoProperties)), headers: Vec::new() }
@@ -210,6 +214,30 @@ async fn a_side_queue_that_is_deleted_meanwhile_is_declared_again_and_no_letter_
     assert_eq!(returned.code, "returned");
     mailbox.put(&SideQueue::Dead, &letters(1..3)).await.unwrap();
     assert_eq!(queue.depth(&queue.dead()).await, 2);
+}
+
+#[tokio::test]
+async fn a7_letters_that_the_broker_does_not_confirm_are_not_put_and_are_put_whole_once_there_is_room() {
+    const ROOM: i32 = 5;
+    let queue = Queue::classic().await;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(ROOM));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    let mailbox = Mailbox::new(settings(&queue.name), "source.rabbitmq");
+    for side in [SideQueue::Dead, parked()] {
+        let name = mailbox.name(&side).unwrap();
+        queue.channel().queue_declare(name.as_str().into(), DURABLE, arguments.clone()).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(mailbox.put(&side, &letters(0..10)).await.unwrap_err().code, "nacked");
+            // The queue is used as somebody has declared it.
+            assert_eq!(queue.depth(&name).await, ROOM as u64);
+        }
+        assert_eq!(mailbox.put(&side, &letters(0..1)).await.unwrap_err().code, "nacked");
+        queue.take(&name, ROOM as usize).await;
+        mailbox.put(&side, &letters(0..5)).await.unwrap();
+        let bodies: Vec<_> = queue.take(&name, 5).await.into_iter().map(|letter| letter.body).collect();
+        assert_eq!(bodies, ["0", "1", "2", "3", "4"].map(|body| body.as_bytes().to_vec()));
+    }
 }
 
 #[tokio::test]

@@ -1,16 +1,22 @@
 //! What is stored.
 
+use std::collections::BTreeSet;
+
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use sqlx::Connection;
-use tidegate_harness::host::Host;
 use tidegate_harness::pipeline::step;
 use tidegate_harness::postgres::{Durability, Postgres};
+use tidegate_harness::rabbitmq::RabbitMq;
 
-use super::{heard, publish, stored};
+use super::{heard, heard_at_least, publish, stored};
 use crate::broker::eventually;
-use crate::host::{Rig, lane, plugins};
+use crate::host::{PATIENCE, Rig, lane, plugins};
+use crate::servers::shared;
 use crate::store::row_count;
+
+const DURABLE: QueueDeclareOptions =
+    QueueDeclareOptions { passive: false, durable: true, exclusive: false, auto_delete: false, nowait: false };
 
 /// A rig with a database that may fail.
 async fn with_postgres() -> (Rig, Postgres) {
@@ -85,26 +91,24 @@ async fn l3_and_f22_an_outage_of_the_database_loses_no_row_stores_none_twice_and
     rig.stop().await;
 }
 
-#[tokio::test]
-async fn a7_rows_that_the_broker_refuses_to_park_are_kept_and_parked_when_there_is_room_again() {
+/// A parking queue that has no more room than this: what does not fit is kept, and is stored when the database is back, although nobody makes room.
+async fn has_room_for(room: u32) {
     let (mut rig, mut server) = with_postgres().await;
     let full = rig.queue.parked("history");
     let mut arguments = FieldTable::default();
-    arguments.insert("x-max-length".into(), AMQPValue::LongInt(300));
+    arguments.insert("x-max-length".into(), AMQPValue::LongUInt(room));
     arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
-    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    rig.queue.channel().queue_declare(full.as_str().into(), options, arguments).await.unwrap();
+    rig.queue.channel().queue_declare(full.as_str().into(), DURABLE, arguments).await.unwrap();
     rig.start();
     publish(&rig, 0..10).await;
     rig.settled(10);
     server.service.stop().unwrap();
     publish(&rig, 10..900).await;
     eventually("the broadcast without the database", async || rig.key.length().await == 900).await;
-    let refused = |host: &Host| Ok(host.log().contains("the broker could not store it").then_some(()));
-    rig.host().wait_until("the broker to refuse", crate::host::PATIENCE, refused).unwrap();
+    is_refused(&mut rig, "parking is not confirmed");
     let ledger = rig.host().status().unwrap()["ledger"].take();
     let (parked, in_flight) = (lane(&ledger, "history", "parked"), ledger["in_flight"].as_u64().unwrap());
-    assert!(parked <= 300 && in_flight >= 590, "nothing counts as parked that the broker has refused: {ledger:#}");
+    assert!(parked <= room.into() && in_flight >= 890 - u64::from(room), "what is refused counts as parked: {ledger:#}");
     server.service.start().unwrap();
     eventually("all rows", async || row_count(&rig.pool).await >= 900).await;
     rig.settled(900);
@@ -112,6 +116,16 @@ async fn a7_rows_that_the_broker_refuses_to_park_are_kept_and_parked_when_there_
     stored(&rig, 900).await;
     heard(&rig, 900).await;
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn a7_rows_that_the_broker_refuses_to_park_are_kept_and_parked_when_there_is_room_again() {
+    has_room_for(300).await;
+}
+
+#[tokio::test]
+async fn a7_rows_of_a_batch_that_the_parking_queue_could_never_hold_are_stored_when_the_database_is_back() {
+    has_room_for(5).await;
 }
 
 #[tokio::test]
@@ -196,6 +210,88 @@ async fn l15_a_database_that_is_down_at_the_start_stops_nothing_but_its_own_lane
     eventually("all rows", async || row_count(&rig.pool).await >= 200).await;
     rig.host().wait_ready().unwrap();
     stored(&rig, 200).await;
+    rig.stop().await;
+}
+
+/// An operator's limit: the broker refuses (nacks) what is published to this queue beyond so many messages. Named as the queue.
+fn limit(broker: &RabbitMq, queue: &str, most: usize) {
+    let limit = format!(r#"{{"max-length":{most},"overflow":"reject-publish"}}"#);
+    broker.ctl(&["set_policy", "--apply-to", "queues", queue, &format!("^{queue}$"), &limit]).unwrap();
+}
+
+/// Waits until the broker has refused a letter.
+fn is_refused(rig: &mut Rig, said: &str) {
+    let refused = |host: &tidegate_harness::host::Host| {
+        let log = host.log();
+        Ok(log.lines().any(|line| line.contains(said) && line.contains("nacked")).then_some(()))
+    };
+    rig.host().wait_until("the broker to refuse a letter", PATIENCE, refused).unwrap();
+}
+
+#[tokio::test]
+async fn a7_rows_that_the_parking_queue_has_no_room_for_stay_with_the_broker_and_are_stored_once_when_there_is_room() {
+    const ROOM: usize = 5;
+    let Some(broker) = shared().rabbitmq.own() else { return };
+    let (mut rig, mut server) = with_postgres().await;
+    let (name, parked) = (rig.queue.name.clone(), rig.queue.parked("history"));
+    limit(broker, &parked, ROOM);
+    rig.queue.channel().queue_declare(parked.as_str().into(), DURABLE, Default::default()).await.unwrap();
+    rig.start();
+    publish(&rig, 0..10).await;
+    rig.settled(10);
+    server.service.stop().unwrap();
+    publish(&rig, 10..110).await;
+    eventually("the broadcast without the database", async || rig.key.length().await == 110).await;
+    is_refused(&mut rig, "parking is not confirmed");
+    rig.host().kill().unwrap();
+    eventually("each message on one queue or the other", async || {
+        rig.queue.depth(&name).await + rig.queue.depth(&parked).await >= 100
+    })
+    .await;
+    let left = rig.queue.depth(&name).await;
+    assert!(left >= 100 - ROOM as u64, "{left} left: more were acknowledged than are parked");
+
+    rig.launch();
+    is_refused(&mut rig, "parking is not confirmed");
+    broker.ctl(&["clear_policy", &parked]).unwrap();
+    rig.settled(left);
+    server.service.start().unwrap();
+    eventually("all rows", async || row_count(&rig.pool).await >= 110).await;
+    eventually("nothing to be parked", async || rig.queue.depth(&parked).await == 0).await;
+    stored(&rig, 110).await;
+    heard_at_least(&rig, 110).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a7_dead_letters_that_their_queue_has_no_room_for_stay_with_the_broker_until_there_is_room() {
+    let Some(broker) = shared().rabbitmq.own() else { return };
+    let mut rig = Rig::shipped().await;
+    let (name, dead) = (rig.queue.name.clone(), rig.queue.dead());
+    limit(broker, &dead, 3);
+    rig.queue.channel().queue_declare(dead.as_str().into(), DURABLE, Default::default()).await.unwrap();
+    rig.start();
+    let bad: BTreeSet<String> = (0..10).map(|number| format!(r#"{{"bad":{number}}}"#)).collect();
+    rig.queue.publish(&bad).await;
+    publish(&rig, 0..20).await;
+    is_refused(&mut rig, "dead letters are not confirmed");
+    eventually("the rows behind them", async || row_count(&rig.pool).await == 20).await;
+    rig.host().kill().unwrap();
+    eventually("each message on one queue or the other", async || {
+        rig.queue.depth(&name).await + rig.queue.depth(&dead).await >= 10
+    })
+    .await;
+    let left = rig.queue.depth(&name).await;
+
+    rig.start();
+    is_refused(&mut rig, "dead letters are not confirmed");
+    broker.ctl(&["clear_policy", &dead]).unwrap();
+    rig.settled(left);
+    let letters = rig.queue.take_all(&dead).await.into_iter();
+    let letters: BTreeSet<String> = letters.map(|letter| String::from_utf8(letter.body).unwrap()).collect();
+    assert_eq!(letters, bad);
+    stored(&rig, 20).await;
+    heard_at_least(&rig, 20).await;
     rig.stop().await;
 }
 

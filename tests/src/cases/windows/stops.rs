@@ -1,17 +1,26 @@
 //! The host's own ends.
 
+use std::collections::BTreeSet;
+
+use lapin::types::{AMQPValue, FieldTable};
 use tidegate_harness::postgres::{Durability, Postgres};
 
-use super::{heard, heard_at_least, publish, stored};
+use super::{bodies, heard, heard_at_least, publish, stored};
 use crate::broker::{Queue, eventually};
-use crate::host::Rig;
+use crate::host::{PATIENCE, Rig};
+use crate::servers::amqp_url;
 use crate::store::row_count;
 use crate::trial::Publisher;
 
 /// A rig that waits for its database for ever, and for so long when it is stopped.
 async fn blocking(drain_timeout: &str) -> (Rig, Postgres) {
+    blocking_on(Queue::classic().await, drain_timeout).await
+}
+
+/// The same on this queue.
+async fn blocking_on(queue: Queue, drain_timeout: &str) -> (Rig, Postgres) {
     let server = Postgres::start(Durability::NoFsync).unwrap();
-    let mut rig = Rig::shipped().await;
+    let mut rig = Rig::on(queue).await;
     rig.store_into(&server).await;
     let (broadcast, history) = rig.pipeline.sinks.split_once("[sinks.history]").unwrap();
     rig.pipeline.sinks = format!("{broadcast}[sinks.history]{}", history.replacen("\"park\"", "\"block\"", 1));
@@ -145,4 +154,66 @@ async fn o1_stops_under_load_keep_the_order_of_a_quorum_queue_and_double_nothing
     stored(&rig, sent).await;
     heard(&rig, sent).await;
     rig.stop().await;
+}
+
+/// How often a message may be given back to [`limited`].
+const DELIVERY_LIMIT: i32 = 3;
+
+/// A quorum queue, and the one to which the broker takes what was given back to it too often.
+async fn limited() -> (Queue, Queue) {
+    let given_up = Queue::classic().await;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
+    arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
+    arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(given_up.name.as_str().into()));
+    (Queue::declared(&amqp_url(), arguments).await, given_up)
+}
+
+#[tokio::test]
+async fn a4_what_is_parked_is_never_given_back_however_often_the_host_dies_before_its_sink_is_back() {
+    let (queue, given_up) = limited().await;
+    let mut server = Postgres::start(Durability::NoFsync).unwrap();
+    let mut rig = Rig::on(queue).await;
+    rig.store_into(&server).await;
+    rig.adjust("history", "park_after = \"200ms\"");
+    rig.start();
+    server.service.stop().unwrap();
+    publish(&rig, 0..50).await;
+    rig.settled(50);
+    for _ in 0..DELIVERY_LIMIT + 2 {
+        rig.host().kill().unwrap();
+        rig.launch();
+        let found = |host: &tidegate_harness::host::Host| Ok(host.log().contains("parked from before").then_some(()));
+        rig.host().wait_until("the parked messages to be found", PATIENCE, found).unwrap();
+    }
+    server.service.start().unwrap();
+    eventually("all rows", async || row_count(&rig.pool).await >= 50).await;
+    stored(&rig, 50).await;
+    heard(&rig, 50).await;
+    assert_eq!(given_up.depth(&given_up.name).await, 0);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a4_what_a_blocked_sink_holds_over_more_ends_of_the_host_than_its_queue_allows_goes_where_the_queue_says() {
+    for clean in [false, true] {
+        let (queue, given_up) = limited().await;
+        let (mut rig, server) = blocking_on(queue, "100ms").await;
+        rig.start();
+        server.service.pause().unwrap();
+        publish(&rig, 0..50).await;
+        for round in 1..=DELIVERY_LIMIT as usize + 1 {
+            assert_eq!(given_up.depth(&given_up.name).await, 0, "before round {round}");
+            eventually("the broadcast", async || rig.key.length().await >= 50 * round).await;
+            if clean { rig.host().terminate() } else { rig.host().kill() }.unwrap();
+            rig.launch();
+        }
+        let letters = given_up.take(&given_up.name, 50).await.into_iter();
+        let letters: BTreeSet<Vec<u8>> = letters.map(|letter| letter.body).collect();
+        assert!(letters == bodies(50).into_iter().collect(), "not what was sent, but {} letters", letters.len());
+        server.service.resume().unwrap();
+        rig.host().wait_ready().unwrap();
+        rig.stop().await;
+    }
 }
