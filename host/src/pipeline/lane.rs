@@ -81,6 +81,16 @@ pub(super) struct Writer {
     pub(super) circuit: Circuit,
 }
 
+/// How an attempt to write a batch ended.
+enum Attempt {
+    /// It is answered for.
+    Done,
+    /// The sink could not take it.
+    Failed(Batch, StageError),
+    /// This is to be written next: it could not be parked, and all that was is stored.
+    GivenBack(Batch),
+}
+
 impl Lane {
     /// Writes what comes, until the steps before it have ended. What was parked before goes first.
     pub(super) async fn run(mut self, mut batches: mpsc::Receiver<Stepped>) {
@@ -137,17 +147,17 @@ impl Lane {
         let proving = self.writer.write(&[]);
         // A failure is noted as the stage's health, and there is no message that could be hurt by it.
         let (_, aside) = self.fallback.beside(proving, patience(on_failure), on_failure, batches).await;
-        self.follow_up(aside, on_failure).await;
+        if let Some(held) = self.follow_up(aside, on_failure).await {
+            self.write(held, batches).await;
+        }
     }
 
-    /// What was parked beside the sink's work is known from now on, and what could not be is parked now.
-    async fn follow_up(&mut self, Aside { any, held }: Aside, on_failure: OnFailure) {
+    /// What was parked beside the sink's work is known from now on, and what could not be is parked now, or given back as [`Self::park`] does.
+    async fn follow_up(&mut self, Aside { any, held }: Aside, on_failure: OnFailure) -> Option<Batch> {
         if any && on_failure != OnFailure::Discard {
             self.parking.begin(HashSet::new());
         }
-        if let Some(held) = held {
-            self.park(held, BEHIND).await;
-        }
+        self.park(held?, BEHIND).await
     }
 
     /// Before the first batch: whatever an earlier run parked is older. False when the stop came first.
@@ -170,10 +180,13 @@ impl Lane {
     /// Takes a batch, joined with what waits behind it, and for parking also with what comes soon, unless the sink may be tried before.
     async fn take(&mut self, stepped: Stepped, batches: &mut mpsc::Receiver<Stepped>) {
         let until = self.parking.is_parked().then(|| self.parking.due().min(Instant::now() + GATHER));
-        let batch = self.fallback.join(stepped, batches, until).await;
-        if self.parking.is_parked() {
-            self.park(batch, BEHIND).await;
-        } else {
+        let mut batch = Some(self.fallback.join(stepped, batches, until).await);
+        if self.parking.is_parked()
+            && let Some(parked) = batch.take()
+        {
+            batch = self.park(parked, BEHIND).await;
+        }
+        if let Some(batch) = batch {
             self.write(batch, batches).await;
         }
     }
@@ -185,32 +198,40 @@ impl Lane {
             if self.writer.circuit.is_open() && self.settings.borrow().sink.on_failure == OnFailure::Discard {
                 return self.fallback.discard(batch);
             }
-            let Some((back, failure)) = self.attempt(batch, batches).await else { return };
-            batch = back;
+            let failure;
+            (batch, failure) = match self.attempt(batch, batches).await {
+                Attempt::Done => return,
+                Attempt::Failed(batch, failure) => (batch, failure),
+                Attempt::GivenBack(back) => {
+                    batch = back;
+                    continue;
+                }
+            };
             let on_failure = self.settings.borrow().sink.on_failure;
-            match on_failure {
-                OnFailure::Discard => return self.fallback.discard(batch),
-                OnFailure::Park(after) if begun.elapsed() >= after || is_pressing(&batch.duties) => {
-                    return self.park(batch, because(&failure)).await;
-                }
-                OnFailure::Park(_) | OnFailure::Block => {}
+            if on_failure == OnFailure::Discard {
+                return self.fallback.discard(batch);
             }
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                () = changed(&mut self.settings) => self.adopt().await,
-                () = sleep_until(self.writer.circuit.next()) => {}
-                // Before the window is full, and the other lanes get nothing any more.
-                () = pressing(&batch.duties), if matches!(on_failure, OnFailure::Park(_)) => {
-                    return self.park(batch, because(&failure)).await;
+            let is_over = matches!(on_failure, OnFailure::Park(after) if begun.elapsed() >= after || is_pressing(&batch.duties));
+            if !is_over {
+                tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return,
+                    () = changed(&mut self.settings) => { self.adopt().await; continue }
+                    () = sleep_until(self.writer.circuit.next()) => continue,
+                    // Before the window is full, and the other lanes get nothing any more.
+                    () = pressing(&batch.duties), if matches!(on_failure, OnFailure::Park(_)) => {}
                 }
+            }
+            match self.park(batch, because(&failure)).await {
+                Some(back) => batch = back,
+                None => return,
             }
         }
     }
 
-    /// Writes a batch once, and settles it; gives it back with the failure otherwise. An attempt that takes too long goes on, but its messages, and
-    /// those that come meanwhile, wait for it no longer.
-    async fn attempt(&mut self, mut batch: Batch, batches: &mut mpsc::Receiver<Stepped>) -> Option<(Batch, StageError)> {
+    /// Writes a batch once, and settles it. An attempt that takes too long goes on, but its messages, and those that come meanwhile, wait for it no
+    /// longer.
+    async fn attempt(&mut self, mut batch: Batch, batches: &mut mpsc::Receiver<Stepped>) -> Attempt {
         let on_failure = self.settings.borrow().sink.on_failure;
         let ended = {
             let mut writing = pin!(self.writer.write(&batch.messages));
@@ -233,18 +254,18 @@ impl Lane {
         }
     }
 
-    async fn conclude(&mut self, batch: Batch, written: Result<Written, StageError>) -> Option<(Batch, StageError)> {
+    async fn conclude(&mut self, batch: Batch, written: Result<Written, StageError>) -> Attempt {
         match written {
             Ok(written) => {
                 self.settle(batch, written).await;
-                None
+                Attempt::Done
             }
-            Err(failure) => Some((batch, failure)),
+            Err(failure) => Attempt::Failed(batch, failure),
         }
     }
 
     /// An attempt that took long has ended.
-    async fn follow_up_attempt(&mut self, relieved: Relieved, on_failure: OnFailure) -> Option<(Batch, StageError)> {
+    async fn follow_up_attempt(&mut self, relieved: Relieved, on_failure: OnFailure) -> Attempt {
         let Relieved { written, held, aside, taken } = relieved;
         if on_failure != OnFailure::Discard && (held.is_none() || written.is_ok()) {
             self.parking.begin(taken);
@@ -253,8 +274,7 @@ impl Lane {
             // Not all of it is parked, and nothing has come behind it.
             return self.conclude(held, written).await;
         }
-        self.follow_up(aside, on_failure).await;
-        None
+        self.follow_up(aside, on_failure).await.map_or(Attempt::Done, Attempt::GivenBack)
     }
 
     async fn settle(&mut self, batch: Batch, written: Written) {
@@ -281,21 +301,28 @@ impl Lane {
         hand_in(&self.desk, refused).await;
     }
 
-    /// Parks a batch; at the stop it stays with the broker.
-    async fn park(&mut self, mut batch: Batch, cause: Cause<'_>) {
+    /// Parks a batch; at the stop it stays with the broker. Where the broker refuses it until the sink is back and has taken all that is parked, the
+    /// batch is given back, to be written.
+    async fn park(&mut self, mut batch: Batch, cause: Cause<'_>) -> Option<Batch> {
         let mut refusals = Refusals::default();
         while let Err((back, failure)) = self.fallback.park(batch, cause).await {
             batch = back;
             if !refusals.wait(&self.writer.stage, &failure, &self.stop).await {
-                return;
+                return None;
             }
-            // A queue that may hold no more has room again once something of it is stored.
-            if self.parking.is_parked() && self.parking.due() <= Instant::now() {
+            // Some of it may be on the queue all the same. A queue that may hold no more has room again once something of it is stored.
+            self.parking.begin(HashSet::new());
+            if self.parking.due() <= Instant::now() {
                 let recovered = self.parking.recover(&mut self.writer.sink).await;
                 self.note_recovered(recovered);
             }
+            if !self.parking.is_parked() {
+                self.note_parked();
+                return Some(batch);
+            }
         }
         self.parking.begin(HashSet::new());
+        None
     }
 
     /// Tries to store what is parked, oldest first.
@@ -307,8 +334,11 @@ impl Lane {
         let (recovered, aside) = self.fallback.beside(recovering, Some(GATHER), OnFailure::Park(GATHER), batches).await;
         self.note_recovered(recovered);
         // It may have found the queue empty just before.
-        self.follow_up(aside, OnFailure::Park(GATHER)).await;
+        let held = self.follow_up(aside, OnFailure::Park(GATHER)).await;
         self.note_parked();
+        if let Some(held) = held {
+            self.write(held, batches).await;
+        }
     }
 
     fn note_recovered(&mut self, recovered: Result<u64, StageError>) {
