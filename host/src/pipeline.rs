@@ -37,6 +37,7 @@ mod step;
 mod track;
 mod trial;
 mod works;
+mod writer;
 
 pub use generation::{Generation, PluginReport};
 pub use opening::{OpenError, Opener};

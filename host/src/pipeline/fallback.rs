@@ -37,18 +37,23 @@ pub(super) const BEHIND: Cause<'static> =
 /// A lane's way around its sink.
 pub(super) struct Fallback {
     /// `sinks.NAME`.
-    pub(super) stage: Arc<str>,
+    stage: Arc<str>,
     /// Where to park.
-    pub(super) depot: Depot,
+    depot: Depot,
     /// How batches are cut.
-    pub(super) pace: watch::Receiver<Pace>,
-    /// Its counters.
-    pub(super) telemetry: Telemetry,
+    pace: watch::Receiver<Pace>,
+    telemetry: Telemetry,
     /// Ends every wait.
-    pub(super) stop: Stop,
+    stop: Stop,
 }
 
 impl Fallback {
+    /// The way around the sink `stage`, `sinks.NAME`.
+    #[must_use]
+    pub(super) fn new(stage: &str, depot: Depot, pace: watch::Receiver<Pace>, telemetry: &Telemetry, stop: &Stop) -> Self {
+        Self { stage: stage.into(), depot, pace, telemetry: telemetry.clone(), stop: stop.clone() }
+    }
+
     /// Joins a batch with what waits behind it, and until then with what comes.
     pub(super) async fn join(
         &self,
@@ -98,7 +103,7 @@ impl Fallback {
         let mut refusals = Refusals::default();
         while let Err((back, failure)) = self.park(batch, cause).await {
             batch = back;
-            if !refusals.wait(&self.depot.sink, &failure, ended).await {
+            if !refusals.wait(&self.stage, &failure, ended).await {
                 return Some(batch);
             }
         }

@@ -8,16 +8,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::batch::{Batch, is_pressing, pressing};
 use super::carry::Stepped;
-use super::circuit::Circuit;
 use super::dead_letter::{Desk, Refused, hand_in};
 use super::depot::Cause;
 use super::fallback::{Aside, BEHIND, Fallback, GATHER, Refusals, Relieved, overdue, patience};
 use super::parking::Parking;
 use super::stages;
+use super::writer::Writer;
 use crate::backoff::Backoff;
 use crate::config::{OnFailure, SinkPlan};
 use crate::delivery::{Delivery, settle_duties};
@@ -26,7 +26,7 @@ use crate::lifecycle::Stop;
 use crate::message::Message;
 use crate::sink::{Sink, StageError, Written};
 use crate::source::{BUSY, Refusal};
-use crate::telemetry::{Counter, Health, Telemetry};
+use crate::telemetry::Counter;
 
 /// Pause between two proofs of an idle sink that is down.
 const PROOF: Duration = Duration::from_secs(1);
@@ -65,20 +65,6 @@ pub(super) struct Lane {
     pub(super) desk: Desk,
     /// Ends every wait.
     pub(super) stop: Stop,
-}
-
-/// A sink, and how it is.
-pub(super) struct Writer {
-    /// `sinks.NAME`.
-    pub(super) stage: Arc<str>,
-    /// The destination.
-    pub(super) sink: Box<dyn Sink>,
-    /// Its counters and health.
-    pub(super) telemetry: Telemetry,
-    /// Whether the last write went well.
-    pub(super) up: bool,
-    /// Whether it may be tried.
-    pub(super) circuit: Circuit,
 }
 
 /// How an attempt to write a batch ended.
@@ -380,47 +366,5 @@ struct Closed;
 impl Sink for Closed {
     async fn write(&mut self, _: &[Message]) -> Result<Written, StageError> {
         Err(StageError { code: "closed".into(), message: "the sink is being opened anew".into(), needs_operator: false })
-    }
-}
-
-impl Writer {
-    async fn write(&mut self, messages: &[Message]) -> Result<Written, StageError> {
-        let written = self.sink.write(messages).await;
-        self.up = written.is_ok();
-        match &written {
-            Err(failure) => {
-                self.circuit.fail();
-                self.note_down(failure);
-            }
-            Ok(written) => {
-                self.circuit.close();
-                self.note_up();
-                let sink = [("sink", &*self.stage)];
-                self.telemetry.count(Counter::DuplicateMessages, &sink, written.duplicates);
-                self.telemetry.count(Counter::UnheardMessages, &sink, written.unheard);
-                for (_, reason) in &written.refused {
-                    self.telemetry.count(Counter::RejectedMessages, &[("step", &*self.stage), ("code", &*reason.code)], 1);
-                }
-            }
-        }
-        written
-    }
-
-    fn note_up(&self) {
-        if self.telemetry.set_health(&self.stage, Health::Up) {
-            info!(sink = %self.stage, "the sink is up");
-        }
-    }
-
-    fn note_down(&self, failure: &StageError) {
-        self.telemetry.count(Counter::StageFailures, &[("stage", &self.stage), ("code", &failure.code)], 1);
-        if !self.telemetry.set_health(&self.stage, Health::Down(failure.message.clone())) {
-            return;
-        }
-        if failure.needs_operator {
-            error!(sink = %self.stage, code = failure.code, cause = %failure, "the sink needs a person to mend it");
-        } else {
-            warn!(sink = %self.stage, code = failure.code, cause = %failure, "the sink is down; trying again");
-        }
     }
 }

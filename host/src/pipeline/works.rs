@@ -14,12 +14,13 @@ use super::dead_letter::{Desk, Office};
 use super::depot::Depot;
 use super::fallback::Fallback;
 use super::halt::Halt;
-use super::lane::{Lane, LaneSettings, Opened, Writer};
+use super::lane::{Lane, LaneSettings, Opened};
 use super::parking::Parking;
 use super::postbox::Postbox;
 use super::reload::{StageAction, StageChange};
 use super::stages::{self, SourceStage};
 use super::track::{Doorway, Track, WINDOW};
+use super::writer::Writer;
 use super::{Ended, Pipeline};
 use crate::config::{Plan, SinkPlan};
 use crate::delivery::Delivery;
@@ -192,13 +193,7 @@ impl Works {
             settings: watched,
             opened: tell_opened,
             parking: Parking::new(depot.clone(), self.tracks.subscribe(), RECOVERY_MESSAGES, stop.clone()),
-            fallback: Fallback {
-                stage: stage.as_str().into(),
-                depot,
-                pace: self.pace.subscribe(),
-                telemetry: telemetry.clone(),
-                stop: stop.clone(),
-            },
+            fallback: Fallback::new(&stage, depot, self.pace.subscribe(), telemetry, &stop),
             desk: self.desk.clone(),
             stop: stop.clone(),
         };

@@ -27,6 +27,15 @@ async fn is_emptied(rig: &Rig, sink: &str) -> bool {
     rig.queue.depth(&rig.queue.parked(sink)).await == 0
 }
 
+/// Sees that all rows are stored once the database answers again, and that nothing was doubled.
+async fn recovers(mut rig: Rig) {
+    eventually("all rows", async || row_count(&rig.pool).await >= COUNT).await;
+    eventually("nothing to be parked", async || is_emptied(&rig, "history").await).await;
+    stored(&rig, COUNT).await;
+    heard(&rig, COUNT).await;
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn l4_rows_wait_on_their_own_queue_while_the_database_hangs_and_are_stored_when_it_goes_on() {
     let server = Postgres::start(Durability::NoFsync).unwrap();
@@ -41,11 +50,7 @@ async fn l4_rows_wait_on_their_own_queue_while_the_database_hangs_and_are_stored
     let ledger = rig.settled(COUNT as u64);
     assert_eq!(lane(&ledger, "history", "parked"), COUNT as u64 - 10, "{ledger:#}");
     server.service.resume().unwrap();
-    eventually("all rows", async || row_count(&rig.pool).await >= COUNT).await;
-    eventually("nothing to be parked", async || is_emptied(&rig, "history").await).await;
-    stored(&rig, COUNT).await;
-    heard(&rig, COUNT).await;
-    rig.stop().await;
+    recovers(rig).await;
 }
 
 #[tokio::test]
@@ -97,11 +102,7 @@ async fn l4_a_database_that_takes_connections_and_never_answers_after_an_outage_
     eventually("the broadcast beside the silent database", async || rig.key.length().await == COUNT).await;
     rig.settled(COUNT as u64);
     wire.speak();
-    eventually("all rows", async || row_count(&rig.pool).await >= COUNT).await;
-    eventually("nothing to be parked", async || is_emptied(&rig, "history").await).await;
-    stored(&rig, COUNT).await;
-    heard(&rig, COUNT).await;
-    rig.stop().await;
+    recovers(rig).await;
 }
 
 #[tokio::test]
@@ -114,11 +115,7 @@ async fn l4_a_database_that_never_answers_at_the_start_holds_nothing_up() {
     eventually("the broadcast beside the silent database", async || rig.key.length().await == COUNT).await;
     rig.settled(COUNT as u64);
     wire.speak();
-    eventually("all rows", async || row_count(&rig.pool).await >= COUNT).await;
-    eventually("nothing to be parked", async || is_emptied(&rig, "history").await).await;
-    stored(&rig, COUNT).await;
-    heard(&rig, COUNT).await;
-    rig.stop().await;
+    recovers(rig).await;
 }
 
 #[tokio::test]
