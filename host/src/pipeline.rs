@@ -14,6 +14,7 @@ mod carry;
 mod chain;
 mod change;
 mod circuit;
+mod courier;
 mod dead_letter;
 mod depot;
 mod fallback;
@@ -39,6 +40,7 @@ mod trial;
 mod works;
 mod writer;
 
+pub use courier::{Courier, Undelivered};
 pub use generation::{Generation, PluginReport};
 pub use opening::{OpenError, Opener};
 pub use prepare::{Making, prepare};

@@ -4,12 +4,18 @@
 mod ask;
 mod discard;
 mod export;
+mod fate;
+mod here;
 mod letter;
 mod list;
+mod mover;
 mod replay;
 mod route;
 mod selection;
 mod show;
+mod start;
+mod steps;
+mod survey;
 mod table;
 mod trial;
 mod walk;
@@ -37,7 +43,7 @@ enum Command {
     List(list::Arguments),
     /// All that is known of one letter; what it holds only with `--body`.
     Show(show::Arguments),
-    /// Sends letters through the pipeline again, or, with `--dry-run`, shows what would become of them.
+    /// Sends letters through the pipeline again, here with another component or from a step on, or, with `--dry-run`, shows what would become of them.
     Replay(replay::Arguments),
     /// Takes letters off the queue for good.
     Discard(discard::Arguments),

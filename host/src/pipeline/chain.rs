@@ -88,6 +88,13 @@ impl Chain {
         Self { steps, id: self.id.clone(), meter: None }
     }
 
+    /// The same chain from a stage on; without any steps where it does not stand there.
+    #[must_use]
+    pub(super) fn beginning_at(&self, stage: &str) -> Self {
+        let steps = self.steps.iter().skip_while(|step| *step.stage != *stage).cloned().collect();
+        Self { steps, ..self.clone() }
+    }
+
     /// Notes that a batch is in it now that was ready then.
     pub(super) fn begun(&self, ready: Option<Instant>) {
         if let Some(meter) = &self.meter {

@@ -9,6 +9,7 @@ use super::aboard::Meter;
 use super::chain::Chain;
 use super::opening::Opener;
 use super::seal::Sealer;
+use super::seals;
 use crate::config::Locked;
 use crate::plugin::Kind;
 
@@ -38,6 +39,25 @@ impl Generation {
     pub(super) fn quiet(&self) -> Self {
         let lanes = self.lanes.iter().map(|(name, chain)| (Arc::clone(name), chain.quiet())).collect();
         Self { through: self.through.quiet(), lanes, ..self.renumbered(self.number) }
+    }
+
+    /// The same steps without those that come before one: before the fan-out, or on the way to the sink in whose lane it stands.
+    #[must_use]
+    pub fn beginning_at(&self, step: &str, lane: Option<&str>) -> Self {
+        let stage = format!("steps.{step}");
+        let cut = |(name, chain): (&Arc<str>, &Chain)| {
+            let is_cut = lane == Some(&**name);
+            (Arc::clone(name), if is_cut { chain.beginning_at(&stage) } else { chain.clone() })
+        };
+        let lanes = self.lanes.iter().map(cut).collect();
+        // Where the step is not among those before the fan-out, none of them is left.
+        Self { through: self.through.beginning_at(&stage), lanes, ..self.renumbered(self.number) }
+    }
+
+    /// What another generation seals and this one cannot open: rows that nobody could read. Blocking.
+    #[must_use]
+    pub fn cannot_open(&self, other: &Self) -> Vec<String> {
+        seals::check_before(other, self)
     }
 
     /// The same steps under another number, with books of their own.

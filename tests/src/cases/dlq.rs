@@ -2,6 +2,8 @@
 
 /// With the journal.
 mod embedded;
+/// Letters that the command carries itself.
+mod here;
 /// A replay that dies half-way.
 mod killed;
 /// With the broker.

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use crate::message::Message;
+use crate::message::{Message, MessageId};
 use crate::source::header;
 
 /// A letter on the dead-letter queue.
@@ -26,7 +26,7 @@ impl DeadLetter {
 
     /// The message's id.
     pub(super) fn id(&self) -> Option<&str> {
-        self.message.id.as_ref().map(crate::message::MessageId::as_str)
+        self.message.id.as_ref().map(MessageId::as_str)
     }
 
     /// How often it was tried. Letters that do not say were tried once.
@@ -48,6 +48,14 @@ impl DeadLetter {
     /// When it was written; none where it does not say, or not in a form that can be read.
     pub(super) fn time(&self) -> Option<SystemTime> {
         humantime::parse_rfc3339_weak(&self.header(header::TIME)?).ok()
+    }
+
+    /// The message as it was, to be sent again.
+    pub(super) fn again(&self) -> Message {
+        // A part of a message that a step had split has an id of its own; what is sent again is the whole.
+        let original = self.message.properties.get("message-id").and_then(|id| MessageId::new(&id));
+        let id = original.or_else(|| self.message.id.clone());
+        Message { id, ..self.message.clone() }
     }
 
     /// The message's bytes as they came.
@@ -100,7 +108,6 @@ pub(super) mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::message::MessageId;
     use crate::source::journal::Recorded;
 
     /// A letter with these headers.

@@ -51,8 +51,6 @@ impl Route {
 pub(super) enum Choice {
     /// What is right for each letter.
     ByLetter,
-    /// From this step on.
-    From(String),
     /// To this sink alone.
     Lane(String),
     /// Through everything.
@@ -69,6 +67,13 @@ pub(super) struct Router<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NoRoute(String);
 
+impl NoRoute {
+    /// As a failure of who chose it.
+    pub(super) fn in_file(self, plan: &Plan) -> Failure {
+        Failure::Usage(format!("{}: {self}", plan.file.display()))
+    }
+}
+
 impl fmt::Display for NoRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -82,9 +87,8 @@ impl<'a> Router<'a> {
             Choice::ByLetter => Ok(None),
             Choice::AllLanes => Ok(Some(Route::Whole)),
             Choice::Lane(sink) => lane(plan, sink).map(Some),
-            Choice::From(step) => from(plan, step).map(Some),
         };
-        let fixed = fixed.map_err(|NoRoute(why)| Failure::Usage(format!("{}: {why}", plan.file.display())))?;
+        let fixed = fixed.map_err(|why| why.in_file(plan))?;
         Ok(Self { plan, fixed })
     }
 
@@ -101,7 +105,7 @@ impl<'a> Router<'a> {
             Some(("sinks", sink)) => lane(self.plan, sink),
             // What says no lane, and says everything else, was refused before the fan-out.
             _ if letter.header(header::LETTER).is_some() => Ok(Route::Whole),
-            Some(("steps", step)) => from(self.plan, step),
+            Some(("steps", step)) => of_step(self.plan, step, None),
             _ => Err(NoRoute("it does not say which step or sink refused it; choose with --lane or --all-lanes".to_owned())),
         }
     }
@@ -116,18 +120,19 @@ fn lane(plan: &Plan, name: &str) -> Result<Route, NoRoute> {
     })
 }
 
-/// From a step on: by the queue that leads to it.
-fn from(plan: &Plan, step: &str) -> Result<Route, NoRoute> {
-    let step = step.strip_prefix("steps.").unwrap_or(step);
+/// By the queue that leads to a step; in the lane of `sink`, where it stands in several.
+pub(super) fn of_step(plan: &Plan, step: &str, sink: Option<&str>) -> Result<Route, NoRoute> {
     let goes = |through: &[Arc<str>]| through.iter().any(|name| **name == *step);
     if goes(&plan.through) {
         return Ok(Route::Whole);
     }
-    let lanes: Vec<&SinkPlan> = plan.sinks.iter().filter(|sink| goes(&sink.through)).collect();
+    let is_meant = |lane: &&SinkPlan| sink.is_none_or(|sink| *lane.name == *sink) && goes(&lane.through);
+    let lanes: Vec<&SinkPlan> = plan.sinks.iter().filter(is_meant).collect();
     match lanes.as_slice() {
         [] => {
             let all = plan.through.iter().chain(plan.sinks.iter().flat_map(|sink| &sink.through));
-            Err(NoRoute(format!("nothing goes through a step `{step}`; there are {}", names(all))))
+            let way = sink.map(|sink| format!(" on the way to `{sink}`")).unwrap_or_default();
+            Err(NoRoute(format!("nothing goes through a step `{step}`{way}; there are {}", names(all))))
         }
         [only] => lane(plan, &only.name),
         several => {
@@ -143,13 +148,13 @@ fn names<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::letter::tests::letter;
     use super::*;
     use crate::config::{self, Options};
 
     /// `check` before the fan-out, `shape` in the lane of `history`, `both` in two, and a sink that does not park.
-    fn plan() -> Plan {
+    pub(crate) fn plan() -> Plan {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pipeline.toml");
         std::fs::write(folder.path().join("p.wasm"), b"").unwrap();
@@ -214,15 +219,10 @@ mod tests {
     fn a_choice_counts_for_every_letter() {
         assert_eq!(fixed(&Choice::AllLanes), Ok(Route::Whole));
         assert_eq!(fixed(&Choice::Lane("history".to_owned())), Ok(history()));
-        assert_eq!(fixed(&Choice::From("steps.check".to_owned())), Ok(Route::Whole));
-        assert_eq!(fixed(&Choice::From("shape".to_owned())), Ok(history()));
     }
 
     #[test]
     fn a_choice_that_leads_nowhere_says_what_there_is() {
-        let said = |choice| fixed(&choice).unwrap_err();
-        assert!(said(Choice::From("gone".to_owned())).contains("there are both, check, shape"));
-        assert!(said(Choice::From("both".to_owned())).contains("history, other"));
-        assert!(said(Choice::Lane("gone".to_owned())).contains("block, history, other"));
+        assert!(fixed(&Choice::Lane("gone".to_owned())).unwrap_err().contains("block, history, other"));
     }
 }
