@@ -5,6 +5,7 @@ pub mod journal;
 pub mod rabbitmq;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -50,6 +51,25 @@ pub struct Intake {
     pub leaving: Stop,
     /// Told when the pipeline as a whole ends: no other source follows in it.
     pub ending: Stop,
+    /// Noted by a source whose queue another host may have emptied before.
+    pub takeovers: Takeovers,
+}
+
+/// How often this host has begun to get messages of a queue that another host may have had before, and may have parked the ones before them.
+#[derive(Clone, Debug, Default)]
+pub struct Takeovers(Arc<AtomicU64>);
+
+impl Takeovers {
+    /// Notes one, before its first message is handed on.
+    pub fn note(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// How a source takes.

@@ -165,6 +165,9 @@ impl Lane {
 
     /// Takes a batch, joined with what waits behind it, and for parking also with what comes soon, unless the sink may be tried before.
     async fn take(&mut self, stepped: Stepped, batches: &mut mpsc::Receiver<Stepped>) {
+        if self.parking.may_be_behind() && !self.look_for_parked().await {
+            return;
+        }
         let until = self.parking.is_parked().then(|| self.parking.due().min(Instant::now() + GATHER));
         let mut batch = Some(self.fallback.join(stepped, batches, until).await);
         if self.parking.is_parked()

@@ -18,7 +18,7 @@ use crate::backoff::Backoff;
 use crate::lifecycle::Stop;
 use crate::message::Message;
 use crate::sink::{Sink, StageError};
-use crate::source::{BUSY, Refusal, Taking, header};
+use crate::source::{BUSY, Refusal, Takeovers, Taking, header};
 
 /// How often a lane looks for what a person has put on its parking queue.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -26,6 +26,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A sink's parking queue.
 pub(super) struct Parking {
     depot: Depot,
+    takeovers: Takeovers,
+    /// How many takeovers the queue has been looked at for.
+    looked: u64,
     tracks: watch::Receiver<Arc<Track>>,
     max_messages: usize,
     stop: Stop,
@@ -55,9 +58,22 @@ impl State {
 impl Parking {
     /// What lies at a depot; nothing is known of it yet.
     #[must_use]
-    pub(super) fn new(depot: Depot, tracks: watch::Receiver<Arc<Track>>, max_messages: usize, stop: Stop) -> Self {
+    pub(super) fn new(
+        depot: Depot,
+        takeovers: Takeovers,
+        tracks: watch::Receiver<Arc<Track>>,
+        max_messages: usize,
+        stop: Stop,
+    ) -> Self {
         let postbox_number = depot.office.postbox.number();
-        Self { depot, tracks, max_messages, stop, postbox_number, state: State::empty() }
+        Self { depot, takeovers, looked: 0, tracks, max_messages, stop, postbox_number, state: State::empty() }
+    }
+
+    /// Whether another host may have parked something since the queue was looked at: then it must be looked at before anything is written.
+    #[must_use]
+    pub(super) fn may_be_behind(&mut self) -> bool {
+        let count = self.takeovers.count();
+        std::mem::replace(&mut self.looked, count) != count && !self.is_parked()
     }
 
     /// Turns to another mailbox where the source has got another one, and says so: it must be looked into then.

@@ -26,7 +26,7 @@ use crate::config::{Plan, SinkPlan};
 use crate::delivery::Delivery;
 use crate::lifecycle::{Stop, Tasks};
 use crate::source::journal::Journal;
-use crate::source::{Intake, Pace};
+use crate::source::{Intake, Pace, Takeovers};
 use crate::telemetry::Health;
 
 /// Stepped batches that wait for a lane's writer.
@@ -45,6 +45,7 @@ pub(super) struct Works {
     /// Ends the source.
     intake_stop: Stop,
     postbox: Postbox,
+    takeovers: Takeovers,
     desk: Desk,
     tracks: watch::Sender<Arc<Track>>,
     pace: watch::Sender<Pace>,
@@ -114,6 +115,7 @@ impl Works {
             abort,
             intake_stop,
             postbox,
+            takeovers: Takeovers::default(),
             desk,
             tracks: watch::Sender::new(Arc::new(track)),
             pace: watch::Sender::new(pace_of(plan)),
@@ -158,6 +160,7 @@ impl Works {
             pace: self.pace.subscribe(),
             leaving: leaving.clone(),
             ending: self.intake_stop.clone(),
+            takeovers: self.takeovers.clone(),
         };
         let (tell, left) = oneshot::channel();
         let stop = self.intake_stop.child_token();
@@ -192,7 +195,13 @@ impl Works {
             },
             settings: watched,
             opened: tell_opened,
-            parking: Parking::new(depot.clone(), self.tracks.subscribe(), RECOVERY_MESSAGES, stop.clone()),
+            parking: Parking::new(
+                depot.clone(),
+                self.takeovers.clone(),
+                self.tracks.subscribe(),
+                RECOVERY_MESSAGES,
+                stop.clone(),
+            ),
             fallback: Fallback::new(&stage, depot, self.pace.subscribe(), telemetry, &stop),
             desk: self.desk.clone(),
             stop: stop.clone(),

@@ -10,8 +10,8 @@ use super::*;
 use crate::delivery::{Delivery, settle};
 use crate::ledger::{Ledger, Outcome};
 use crate::listener::client::{ask, ask_whole, send};
-use crate::source::Pace;
 use crate::source::journal::Journal;
+use crate::source::{Pace, Takeovers};
 use crate::telemetry::{Health, Telemetry};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -59,6 +59,7 @@ async fn start_in(folder: TempDir, settings: Settings, linger: Duration) -> Runn
         pace: watch::channel(Pace { max_messages: 8, linger, drain_timeout: Duration::from_secs(5) }).1,
         leaving: leaving.clone(),
         ending: stop.clone(),
+        takeovers: Takeovers::default(),
     };
     let mut door = source.door();
     let (tell_left, left) = watch::channel(None);

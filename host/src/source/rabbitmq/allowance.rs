@@ -56,17 +56,22 @@ impl Allowance {
         fitting < self.now || opens
     }
 
-    /// Changes the window where that is right while so many messages are out; says whether it did.
+    /// Whether changing the window is right while so many messages are out.
     ///
     /// It opens only when it is full: what is on its way to a consumer that is cancelled a quorum queue takes back, and delivers late. A window
     /// that is never full holds nothing up.
-    pub(super) fn change(&mut self, unacknowledged: usize) -> bool {
-        let fitting = self.wanted();
-        let changes = self.may_change() && (fitting < self.now || unacknowledged >= self.now);
-        if changes {
-            (self.now, self.largest, self.before, self.seen) = (fitting, 0, None, 0);
-        }
-        changes
+    pub(super) fn would_change(&self, unacknowledged: usize) -> bool {
+        self.may_change() && (!self.would_open() || unacknowledged >= self.now)
+    }
+
+    /// Whether a change would open it further.
+    pub(super) fn would_open(&self) -> bool {
+        self.wanted() >= self.now
+    }
+
+    /// Changes the window to what fits.
+    pub(super) fn change(&mut self) {
+        (self.now, self.largest, self.before, self.seen) = (self.wanted(), 0, None, 0);
     }
 
     /// As many messages as fit of those that came last.
@@ -88,7 +93,16 @@ mod tests {
     /// Notes messages of one size that are all out, and says whether the window changes.
     fn full(allowance: &mut Allowance, size: usize, count: usize) -> bool {
         allowance.note(std::iter::repeat_n(size, count));
-        allowance.change(count)
+        changes(allowance, count)
+    }
+
+    /// Changes the window where that is right; says whether it was.
+    fn changes(allowance: &mut Allowance, unacknowledged: usize) -> bool {
+        let changes = allowance.would_change(unacknowledged);
+        if changes {
+            allowance.change();
+        }
+        changes
     }
 
     #[test]
@@ -100,7 +114,7 @@ mod tests {
         assert_eq!(allowance.prefetch(), 2048);
         assert!(!full(&mut allowance, 290, 5000));
         allowance.note([290, 4 * MIB].into_iter());
-        assert!(allowance.change(2));
+        assert!(changes(&mut allowance, 2));
         assert_eq!(allowance.prefetch(), 64);
         assert!(!full(&mut allowance, 4 * MIB, 64));
         assert!(!full(&mut allowance, 290, 64), "the window before had large ones");
@@ -113,7 +127,7 @@ mod tests {
         let mut allowance = Allowance::new(2048, 256 * MIB, true);
         for _ in 0..100 {
             allowance.note([290; 10].into_iter());
-            assert!(!allowance.change(10));
+            assert!(!changes(&mut allowance, 10));
         }
         assert_eq!(allowance.prefetch(), 16);
     }
@@ -123,10 +137,10 @@ mod tests {
         let mut allowance = Allowance::new(2048, 256 * MIB, true);
         for (count, unacknowledged) in [(10, 10), (6, 6)] {
             allowance.note(std::iter::repeat_n(290, count));
-            assert!(!allowance.change(unacknowledged));
+            assert!(!changes(&mut allowance, unacknowledged));
         }
         allowance.note([290; 10].into_iter());
-        assert!(allowance.change(16), "nothing more comes before it is open");
+        assert!(changes(&mut allowance, 16), "nothing more comes before it is open");
     }
 
     #[test]
@@ -134,7 +148,7 @@ mod tests {
         let mut allowance = Allowance::new(2048, 256 * MIB, false);
         assert_eq!(allowance.prefetch(), 2048);
         allowance.note([16 * MIB].into_iter());
-        assert!(allowance.change(1));
+        assert!(changes(&mut allowance, 1));
         assert_eq!(allowance.prefetch(), 16);
     }
 

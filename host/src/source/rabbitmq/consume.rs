@@ -137,7 +137,7 @@ impl Session {
         let link = Link::open(settings, "tidegate").await?;
         declare::source_queue(&link, &queue).await?;
         let channel = link.channel().await?;
-        let inflow = Inflow::open(&link, channel.clone(), settings).await?;
+        let inflow = Inflow::open(&link, channel.clone(), settings, &intake.takeovers).await?;
         let receipts = Receipts::new(Arc::clone(&intake.ledger), settings.timeout);
         receipts.set_limit(inflow.prefetch());
         Ok(Self { link, channel, inflow, receipts, queue })
@@ -166,6 +166,10 @@ impl Session {
             let passed = async { tokio::join!(rest, passing.as_mut()).1 };
             drain(passed, &self.link, &self.channel, drain_timeout).await;
             drop(passing);
+            // What is settled although not all of it is: it was held back as long as all of it might be.
+            if let Err(fault) = self.receipts.pass_settled().await {
+                debug!(cause = fault.message, "what was settled while draining could not be acknowledged");
+            }
             return Carried::Stopped(self.end().await);
         };
         drop(passing);
@@ -262,23 +266,27 @@ async fn take(inflow: &mut Inflow, link: &Link, receipts: &Receipts, intake: &In
 /// What is on its way to a consumer when that is cancelled a quorum queue takes back in no order. At the end of the pipeline a consumer is therefore
 /// cancelled only while nothing can be on its way to it, because its window is full and nothing is acknowledged. Where it is not full, the few
 /// messages that still come are given back, in order, by the end of the connection. Where another source follows in this process,
-/// the consumer is always cancelled: a swap has the broker deliver nothing again.
+/// the consumer is always cancelled: a swap has the broker deliver nothing again. A host that waits for its turn gets it with that: what is out is
+/// settled before, so that nothing overtakes it.
 async fn take_last(inflow: &mut Inflow, link: &Link, receipts: &Receipts, intake: Intake) -> Result<(), StageError> {
     let most = intake.pace().max_messages.max(1);
     let quiet = receipts.hold().await;
     let ahead = if intake.ending.is_cancelled() { gather_ahead(inflow, most).await } else { Vec::new() };
-    let out = receipts.unacknowledged() + ahead.iter().map(|batch| batch.len() as u64).sum::<u64>();
-    let cancels = inflow.is_full(out) || !intake.ending.is_cancelled();
-    if cancels {
-        inflow.cancel(link).await?;
-    }
-    drop(quiet);
     for batch in ahead {
         match intake.batches.reserve().await {
             Ok(room) => room.send(receipts.take(batch)),
             Err(_) => return Ok(()),
         }
     }
+    let is_full = inflow.is_full(receipts.unacknowledged());
+    if is_full && !receipts.settled().await {
+        return Ok(());
+    }
+    let cancels = is_full || !intake.ending.is_cancelled();
+    if cancels {
+        inflow.cancel(link).await?;
+    }
+    drop(quiet);
     if cancels {
         take_rest(inflow, receipts, intake).await;
     }

@@ -16,7 +16,7 @@ use super::declare;
 use super::envelope::Gathered;
 use super::link::Link;
 use super::receipts::Receipts;
-use crate::source::StageError;
+use crate::source::{StageError, Takeovers};
 
 /// What the broker shows as the consumer's name, with a number behind it.
 const CONSUMER_TAG: &str = "tidegate";
@@ -29,16 +29,32 @@ pub(super) struct Inflow {
     /// The last one consumes; those before it are cancelled, and have messages that were sent ahead.
     consumers: VecDeque<Consumer>,
     started: u32,
+    takeovers: Takeovers,
+    /// Whether the last consumer has got nothing yet: until it does, another host may be the one that the broker delivers to.
+    is_waiting: bool,
 }
 
 impl Inflow {
     /// Starts to consume.
-    pub(super) async fn open(link: &Link, channel: Channel, settings: &Settings) -> Result<Self, StageError> {
+    pub(super) async fn open(
+        link: &Link,
+        channel: Channel,
+        settings: &Settings,
+        takeovers: &Takeovers,
+    ) -> Result<Self, StageError> {
         let found = declare::look(link, &channel, &settings.queue).await?;
         // Beside other consumers a window is not changed again: see `fit`.
         let careful = found.consumer_count() == 0;
         let allowance = Allowance::new(settings.prefetch, settings.max_in_flight_bytes, careful);
-        let mut inflow = Self { channel, queue: settings.queue.clone(), allowance, consumers: VecDeque::new(), started: 0 };
+        let mut inflow = Self {
+            channel,
+            queue: settings.queue.clone(),
+            allowance,
+            consumers: VecDeque::new(),
+            started: 0,
+            takeovers: takeovers.clone(),
+            is_waiting: true,
+        };
         inflow.consume(link).await?;
         Ok(inflow)
     }
@@ -56,6 +72,7 @@ impl Inflow {
         );
         let consumer = link.answer(&format!("consuming the queue `{}`", self.queue), consumed).await?;
         self.consumers.push_back(consumer);
+        self.is_waiting = true;
         Ok(())
     }
 
@@ -66,7 +83,12 @@ impl Inflow {
             match self.consumers.front_mut()?.next().await {
                 // What a cancelled consumer was sent ahead is through.
                 None if !is_last => drop(self.consumers.pop_front()),
-                next => return next,
+                next => {
+                    if is_last && std::mem::take(&mut self.is_waiting) {
+                        self.takeovers.note();
+                    }
+                    return next;
+                }
             }
         }
     }
@@ -81,15 +103,20 @@ impl Inflow {
         if !self.allowance.may_change() {
             return Ok(());
         }
-        // Another one would get the queue that has a single active consumer, and RabbitMQ 3.10 breaks such a classic queue when the active one is
-        // cancelled while another waits.
+        // RabbitMQ 3.10 breaks a classic queue with a single active consumer when that is cancelled while another waits.
         let found = declare::look(link, &self.channel, &self.queue).await?;
         // An acknowledgement in between would let the broker send what the cancelled consumer does not take any more.
         let _quiet = receipts.hold().await;
         let unacknowledged = usize::try_from(receipts.unacknowledged()).unwrap_or(usize::MAX);
-        if found.consumer_count() > 1 || !self.allowance.change(unacknowledged) {
+        if found.consumer_count() > 1 || !self.allowance.would_change(unacknowledged) {
             return Ok(());
         }
+        // A quorum queue does not count those that wait for their turn. One that gets it now must not overtake what is out. Where the window
+        // closes, memory is at stake, and it does not wait.
+        if self.allowance.would_open() && !receipts.settled().await {
+            return Ok(());
+        }
+        self.allowance.change();
         debug!(queue = self.queue, prefetch = self.allowance.prefetch(), "the window is fitted to the size of the messages");
         receipts.set_limit(self.prefetch());
         self.cancel(link).await?;

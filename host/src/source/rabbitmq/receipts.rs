@@ -76,6 +76,14 @@ impl Receipts {
         self.going_out.lock().await
     }
 
+    /// Waits until all that was taken is settled, acknowledged or not. False where that can never be.
+    pub(super) async fn settled(&self) -> bool {
+        let taken = self.taken();
+        // The window that sends the marks is ours, so this cannot fail.
+        let mark = self.window.marks().wait_for(|mark| mark.abandoned || mark.settled_below >= taken).await.map(|mark| *mark);
+        mark.is_ok_and(|mark| !mark.abandoned)
+    }
+
     /// How many messages were taken.
     pub(super) fn taken(&self) -> u64 {
         self.window.next()
@@ -102,6 +110,12 @@ impl Receipts {
                 () = last.cancelled(), if !is_last => {}
             }
         }
+    }
+
+    /// Acknowledges what is settled by now.
+    pub(super) async fn pass_settled(&self) -> Result<(), StageError> {
+        let mark = *self.window.marks().borrow();
+        self.acknowledge(mark.settled_below).await
     }
 
     /// One acknowledgement for all messages below a sequence number.

@@ -7,7 +7,7 @@ use tidegate::delivery::{Delivery, settle};
 use tidegate::ledger::{Ledger, Outcome};
 use tidegate::lifecycle::{Stop, Tasks};
 use tidegate::source::rabbitmq::{Settings, Source};
-use tidegate::source::{Intake, Pace, Source as _};
+use tidegate::source::{Intake, Pace, Source as _, Takeovers};
 use tidegate::telemetry::{Health, Telemetry};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -60,6 +60,7 @@ impl Running {
             pace: watch::channel(pace).1,
             leaving: Stop::new(),
             ending: stop.clone(),
+            takeovers: Takeovers::default(),
         };
         let (report, left) = oneshot::channel();
         let mut tasks = Tasks::default();
