@@ -25,7 +25,7 @@ usage: cargo xtask <command>
   bench [part] [--messages N] [--rounds N] [--scratch disk|memory] [--json FILE] [--svg FILE]
                      the host against hand-written pipelines, side by side. Without a part drain, live, start, shapes, growth, swap
                      and steps, one after the other. Parts: drain; live [--rates N,…] [--seconds N]; start;
-                     shapes [--only sizes|steps|sinks|replicas]; growth [--most N] [--letters N]; swap;
+                     shapes [--only sizes|steps|sinks|replicas]; growth [--only messages|pipelines|letters] [--most N] [--letters N]; swap;
                      outage [--minutes M] [--rate N]; poison
   bench steps [--rounds N] [--seconds S] [--batch N,…] [--instructions] [--json FILE]
                      each first-party step in the sandbox against the same code native

@@ -251,3 +251,22 @@ async fn what_one_host_has_parked_another_stores() {
     let ledger = second.host.wait_until("its own books", PATIENCE, |host| Ok(Some(host.status()?["ledger"].take()))).unwrap();
     assert_eq!((&ledger["balanced"], &ledger["received"]), (&true.into(), &0.into()), "{ledger:#}");
 }
+
+/// RabbitMQ 4 drops what has come back too often, and what a sink holds up comes back with each host that ends.
+#[tokio::test]
+async fn a_host_warns_of_messages_that_hosts_before_it_have_let_go_often() {
+    let mut rig = Rig::on(Queue::quorum().await).await;
+    let nobody = format!("postgres://nobody@127.0.0.1:{}/none", free_port().unwrap());
+    rig.pipeline.sinks = rig.pipeline.sinks.replace(&rig.database.to_string(), &nobody).replace("\"park\"", "\"block\"");
+    rig.queue.publish_with(numbered(0..1)).await;
+    rig.launch();
+    let warns = |host: &Host| host.log().contains("messages have gone back to the broker");
+    for _ in 0..10 {
+        let is_held = |host: &Host| Ok(host.status().is_ok_and(|status| status["ledger"]["in_flight"] == 1).then_some(()));
+        rig.host().wait_until("the message", PATIENCE, is_held).unwrap();
+        assert!(!warns(rig.host()), "{}", rig.host().log());
+        rig.host().kill().unwrap();
+        rig.host().launch_again().unwrap();
+    }
+    rig.host().wait_until("the warning", PATIENCE, |host| Ok(warns(host).then_some(()))).unwrap();
+}

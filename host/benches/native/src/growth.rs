@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tidegate_harness::Result;
 use tidegate_harness::deadline::Deadline;
 use tidegate_harness::programs::say;
@@ -23,6 +23,9 @@ const REPEATED: usize = 20_000;
 const MANY: usize = 1_000_000;
 /// Pipelines in a process.
 const PIPELINES: [usize; 5] = [1, 5, 10, 25, 50];
+/// Messages of each of them, at least: with fewer it is their start that is measured, when connections are made and memory is touched for the first
+/// time.
+const EACH: usize = 10_000;
 /// One message in so many is refused, where dead letters are made.
 const REFUSED: usize = 100;
 /// How often a small drain is looked at.
@@ -34,6 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Args, Clone)]
 #[group(skip)]
 pub(crate) struct Settings {
+    /// One of its tables alone.
+    #[arg(long, value_enum)]
+    only: Option<Growing>,
     /// Most messages of a drain.
     #[arg(long, default_value_t = 1_000_000)]
     most: usize,
@@ -42,11 +48,30 @@ pub(crate) struct Settings {
     letters: usize,
 }
 
-/// Runs everything, prints it and keeps it.
+/// What there is more and more of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Growing {
+    /// Messages of a drain.
+    Messages,
+    /// Pipelines in a process.
+    Pipelines,
+    /// Dead letters beside the queue.
+    Letters,
+}
+
+/// Runs what is wanted, prints it and keeps it.
 pub(crate) async fn run(bench: &mut Bench, settings: &Settings) -> Result<()> {
-    counts(bench, settings.most).await?;
-    pipelines(bench).await?;
-    beside_letters(bench, settings.letters).await
+    for growing in [Growing::Messages, Growing::Pipelines, Growing::Letters] {
+        if settings.only.is_some_and(|only| only != growing) {
+            continue;
+        }
+        match growing {
+            Growing::Messages => counts(bench, settings.most).await?,
+            Growing::Pipelines => pipelines(bench).await?,
+            Growing::Letters => beside_letters(bench, settings.letters).await?,
+        }
+    }
+    Ok(())
 }
 
 /// From a thousand messages on, ten times more each time.
@@ -99,10 +124,11 @@ async fn again_and_again(bench: &mut Bench, case: &Case) -> Result<Figures> {
     Ok(figures)
 }
 
-/// The same messages, shared out among the pipelines of one process.
+/// So many messages, and so many of them for each of the pipelines of one process.
 async fn pipelines(bench: &mut Bench) -> Result<()> {
-    let (messages, rounds) = (bench.settings.messages, bench.settings.rounds(ROUNDS));
+    let rounds = bench.settings.rounds(ROUNDS);
     let case = |pipelines: usize| {
+        let messages = bench.settings.messages.max(pipelines * EACH);
         (pipelines.to_string(), Case { pipelines, whole: true, ..Case::new(Runner::Host, QueueType::Classic, messages) })
     };
     let rows = bench.turns(&PIPELINES.map(case), rounds).await?;

@@ -110,6 +110,12 @@ impl Envelope {
     }
 }
 
+/// How often a quorum queue has taken a message back; other queues do not count it.
+fn returns(properties: &BasicProperties) -> u64 {
+    let count = properties.headers().as_ref().and_then(|headers| headers.inner().get("x-delivery-count")).and_then(text);
+    count.and_then(|count| count.parse().ok()).unwrap_or_default()
+}
+
 /// A header's value as text; none for what has no plain text form: tables, arrays, decimals, nothing.
 fn text(value: &AMQPValue) -> Option<Cow<'_, str>> {
     Some(match value {
@@ -140,6 +146,8 @@ pub(super) struct Gathered {
     pub(super) ackers: Vec<Acker>,
     /// How many of them the broker says it delivered before.
     pub(super) redelivered: u64,
+    /// How often a quorum queue has taken one of them back, at most.
+    pub(super) returns: u64,
     /// How long their bodies are together.
     pub(super) bytes: usize,
 }
@@ -147,7 +155,10 @@ pub(super) struct Gathered {
 impl Gathered {
     /// Adds a message. It is taken apart at once, because a delivery of the client library is large to move.
     pub(super) fn push(&mut self, delivery: lapin::message::Delivery) {
-        self.redelivered += u64::from(delivery.redelivered);
+        if delivery.redelivered {
+            self.redelivered += 1;
+            self.returns = self.returns.max(returns(&delivery.properties));
+        }
         self.bytes += delivery.data.len();
         let (message, acker) = unpack(delivery);
         self.messages.push(message);

@@ -8,7 +8,7 @@ use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Settings;
 use super::allowance::Allowance;
@@ -21,6 +21,10 @@ use crate::source::{StageError, Takeovers};
 /// What the broker shows as the consumer's name, with a number behind it.
 const CONSUMER_TAG: &str = "tidegate";
 
+/// Returns of a message from which on its end may be near: RabbitMQ 4 drops it after 20 where nothing else is said, and no client can ask what
+/// is.
+const MANY_RETURNS: u64 = 10;
+
 /// The messages of one queue on one channel.
 pub(super) struct Inflow {
     channel: Channel,
@@ -32,6 +36,8 @@ pub(super) struct Inflow {
     takeovers: Takeovers,
     /// Whether the last consumer has got nothing yet: until it does, another host may be the one that the broker delivers to.
     is_waiting: bool,
+    /// Whether it was said that messages have come back often.
+    has_warned: bool,
 }
 
 impl Inflow {
@@ -54,6 +60,7 @@ impl Inflow {
             started: 0,
             takeovers: takeovers.clone(),
             is_waiting: true,
+            has_warned: false,
         };
         inflow.consume(link).await?;
         Ok(inflow)
@@ -95,6 +102,14 @@ impl Inflow {
 
     /// Notes messages that came.
     pub(super) fn note(&mut self, batch: &Gathered) {
+        if batch.returns >= MANY_RETURNS && !std::mem::replace(&mut self.has_warned, true) {
+            warn!(
+                queue = self.queue,
+                returns = batch.returns,
+                "messages have gone back to the broker that often because hosts or connections ended; a quorum queue with a delivery limit (20 \
+                 since RabbitMQ 4) drops them beyond it: raise the limit by a policy, or have the sink that holds them up park"
+            );
+        }
         self.allowance.note(batch.messages.iter().map(|message| message.original.len()));
     }
 

@@ -146,11 +146,12 @@ fn plain(bytes: &[u8]) -> usize {
 /// The high bit of each byte that is special; exact up to and including the lowest one.
 #[inline]
 fn special(word: u64) -> u64 {
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let quote = zero(word ^ (ONES * b'"' as u64));
-    let backslash = zero(word ^ (ONES * b'\\' as u64));
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (quote | backslash | control) & HIGHS
+    // What is below 0x21 then are the control characters and, with bit 1 turned over, the quote; the space and the `!` change places with others.
+    let turned = word ^ (ONES * 2);
+    let quote_or_control = turned.wrapping_sub(ONES * 0x21) & !turned;
+    let slashed = word ^ (ONES * b'\\' as u64);
+    let backslash = slashed.wrapping_sub(ONES) & !slashed;
+    (quote_or_control | backslash) & HIGHS
 }
 
 /// The escape that these bytes begin with: how long it is, and the character it stands for.
