@@ -8,16 +8,16 @@ use tidegate_harness::failure::While;
 
 use crate::world::World;
 
-/// Keeps the logs of the host and the servers; says where.
+/// Keeps the logs of the hosts and the servers; says where.
 pub(crate) fn logs(world: &World, folder: &Path, run: &str) -> Result<PathBuf> {
     let folder = folder.join(run);
     fs::create_dir_all(&folder).doing("making a folder")?;
     let servers = [
-        ("rabbitmq.log", world.rabbitmq.service.log()),
-        ("redis.log", world.redis.service.log()),
-        ("postgres.log", world.postgres.service.log()),
+        ("rabbitmq.log".to_owned(), world.rabbitmq.service.log()),
+        ("redis.log".to_owned(), world.redis.service.log()),
+        ("postgres.log".to_owned(), world.postgres.service.log()),
     ];
-    for (name, log) in [("host.log", world.host.log())].into_iter().chain(servers) {
+    for (name, log) in world.hosts.logs().chain(servers) {
         fs::write(folder.join(name), log).doing("keeping a log")?;
     }
     Ok(folder)

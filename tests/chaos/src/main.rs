@@ -16,6 +16,9 @@ mod ends;
 /// Publishing.
 mod publisher;
 
+/// One host, or two.
+mod hosts;
+
 /// What is left of a run that failed.
 mod keepsake;
 

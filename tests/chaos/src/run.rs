@@ -7,10 +7,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use clap::Parser;
-use serde_json::Value;
 use tidegate_harness::deadline::Deadline;
 use tidegate_harness::failure::While;
-use tidegate_harness::host::Host;
 use tidegate_harness::programs::say;
 use tidegate_harness::{Failure, Result};
 use tokio::runtime::Runtime;
@@ -55,6 +53,9 @@ pub(crate) struct Settings {
     /// Kind of the queue.
     #[arg(long, value_enum, default_value = "classic")]
     queue: Kind,
+    /// A second host waits for its turn on the queue, and the faults of a host strike one after the other.
+    #[arg(long)]
+    standby: bool,
     /// Prints the result as JSON.
     #[arg(long)]
     json: bool,
@@ -86,7 +87,8 @@ fn list(seed: u64, extent: Extent) -> Result<()> {
 fn run(settings: &Settings) -> Result<bool> {
     let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     let runtime = Runtime::new().doing("starting the async runtime")?;
-    let parts = Parts { host: settings.host.clone(), plugins: settings.plugins.clone() };
+    let hosts = if settings.standby { 2 } else { 1 };
+    let parts = Parts { host: settings.host.clone(), plugins: settings.plugins.clone(), hosts };
     let mut world = World::start(parts, |url| runtime.block_on(ends::declare(url, settings.queue)))?;
     say(&format!("seed {seed}, {:?} queue, {} messages a second", settings.queue, settings.rate));
     let clock = Deadline::after(Duration::MAX);
@@ -143,8 +145,7 @@ fn rage(world: &mut World, settings: &Settings, seed: u64, clock: &Deadline) -> 
 fn go_through(world: &mut World, step: &Step, clock: &Deadline) -> Result<Vec<Happened>> {
     // The script says when; nothing is waited for here.
     sleep(step.after);
-    // No fault is a reason to end: one that does would be started again by the next, and nobody would know.
-    world.host.is_running()?;
+    world.hosts.are_running()?;
     say(&script::line(clock.elapsed(), step));
     let mut happened = Vec::new();
     for fault in &step.faults {
@@ -164,11 +165,11 @@ fn go_through(world: &mut World, step: &Step, clock: &Deadline) -> Result<Vec<Ha
 
 /// Waits until everything has arrived; says how long that took. What has not arrived by then is counted as missing.
 fn recovered(world: &mut World, runtime: &Runtime, published: &Published, healed: &Deadline) -> Result<Option<Duration>> {
-    world.host.wait_ready()?;
+    world.hosts.wait_ready()?;
     let url = world.rabbitmq.url();
     let expected = good(published.messages).count();
-    let arrived = world.host.wait_until("everything to arrive", HEALING, |host| {
-        let idle = in_flight(host)? == Some(0) && runtime.block_on(ends::waiting(&url))? == 0;
+    let arrived = world.hosts.wait_until("everything to arrive", HEALING, |hosts| {
+        let idle = hosts.in_flight()? == 0 && runtime.block_on(ends::waiting(&url))? == 0;
         // What is parked and out with the host lies on no queue that one can see.
         let stored = || Ok(runtime.block_on(ends::rows(&world.postgres.url()))?.0.len() >= expected);
         let heard = || Ok(distinct(&runtime.block_on(ends::broadcast(&world.redis.url()))?) >= expected);
@@ -217,7 +218,7 @@ struct Copied {
     happened: Vec<Happened>,
 }
 
-/// Stops the host, and holds what arrived against what was published.
+/// Stops the hosts, and holds what arrived against what was published.
 fn conclude(
     world: &mut World,
     published: Published,
@@ -227,8 +228,7 @@ fn conclude(
 ) -> Result<Report> {
     let messages = published.messages;
     let opened = opened(world, arrived)?;
-    let balanced = world.host.status()?.pointer("/ledger/balanced").and_then(Value::as_bool) == Some(true);
-    world.stop_host()?;
+    let unbalanced = world.hosts.unbalanced()? + world.hosts.stop_all()?;
     Ok(Report {
         recovery,
         rows: Count::of(&arrived.rows, good(messages)),
@@ -236,15 +236,11 @@ fn conclude(
         copies: Copies::of(&arrived.broadcast, &published.again, &copied.arrivals, &copied.happened),
         dead: Count::of(&arrived.dead, bad(messages)),
         sealed: arrived.rows.len() - opened,
-        unbalanced: world.host.log().matches("the ledger does not balance").count() + usize::from(!balanced),
-        unclean: world.unclean,
+        unbalanced,
+        unclean: world.hosts.unclean,
         faults: copied.happened.len(),
         published,
     })
-}
-
-fn in_flight(host: &Host) -> Result<Option<u64>> {
-    Ok(host.status()?.pointer("/ledger/in_flight").and_then(Value::as_u64))
 }
 
 /// How many rows open to what was published.

@@ -1,17 +1,15 @@
 //! The servers, the wires to them, the host, and what is done to them.
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::thread;
 use std::time::Duration;
 
 use tidegate_harness::failure::While;
-use tidegate_harness::host::{Arguments, Host, run};
+use tidegate_harness::host::run;
 use tidegate_harness::pipeline::{Ends, Pipeline};
 use tidegate_harness::postgres::{Durability, Postgres};
-use tidegate_harness::programs::say;
 use tidegate_harness::rabbitmq::RabbitMq;
 use tidegate_harness::redis::Redis;
 use tidegate_harness::scratch::Scratch;
@@ -19,6 +17,7 @@ use tidegate_harness::service::Service;
 use tidegate_harness::wire::Wire;
 use tidegate_harness::{Failure, Result};
 
+use crate::hosts::{ADMIN_PORT, Hosts};
 use crate::script::{Fault, Server};
 
 /// The queue, which belongs to this broker's only user.
@@ -27,8 +26,6 @@ pub(crate) const QUEUE: &str = "chaos";
 pub(crate) const KEY: &str = "chaos";
 /// How much longer everything takes on a slow wire.
 const SLOW: Duration = Duration::from_millis(50);
-/// Its number, the same on every Unix.
-const SIGTERM: i32 = 15;
 /// Taken up soon, and left alone afterwards: every swap here is meant.
 const RELOAD: &str = "\n[reload]\nsettle = \"50ms\"\npoll = \"500ms\"\nprobation = \"0s\"\n";
 
@@ -39,6 +36,8 @@ pub(crate) struct Parts {
     pub(crate) host: PathBuf,
     /// Folder of the components.
     pub(crate) plugins: PathBuf,
+    /// How many hosts there are.
+    pub(crate) hosts: usize,
 }
 
 /// Everything that runs.
@@ -46,19 +45,17 @@ pub(crate) struct World {
     pub(crate) rabbitmq: RabbitMq,
     pub(crate) redis: Redis,
     pub(crate) postgres: Postgres,
-    pub(crate) host: Host,
+    pub(crate) hosts: Hosts,
     wires: [Wire; 3],
     pipeline: Pipeline,
     folder: Scratch,
     parts: Parts,
     /// How often something was swapped.
     swaps: u32,
-    /// How often the host answered a SIGTERM by another exit code than 0.
-    pub(crate) unclean: usize,
 }
 
 impl World {
-    /// Starts the servers, and makes the folder of the host. The queue must be there before the host starts.
+    /// Starts the servers, and makes the folder of the hosts. The queue must be there before a host starts.
     pub(crate) fn start(parts: Parts, declare: impl FnOnce(&str) -> Result<()>) -> Result<Self> {
         let servers = thread::scope(|scope| {
             let (rabbitmq, redis) = (scope.spawn(RabbitMq::start), scope.spawn(Redis::start_durable));
@@ -81,16 +78,10 @@ impl World {
         };
         let mut pipeline = Pipeline::shipped(ends, &components, &folder.path().join("cache"))?;
         pipeline.sinks += RELOAD;
-        pipeline.write(folder.path())?;
+        save(&folder.path().join("pipeline.toml"), text(&pipeline).as_bytes())?;
         migrate(&parts, folder.path(), &postgres.url())?;
-        let host = Host::start(Arguments {
-            program: parts.host.clone(),
-            arguments: vec!["run".to_owned()],
-            folder: folder.path().to_owned(),
-            variables: Vec::new(),
-            admin_port: pipeline.admin_port,
-        })?;
-        Ok(Self { rabbitmq, redis, postgres, host, wires, pipeline, folder, parts, swaps: 0, unclean: 0 })
+        let hosts = Hosts::start(&parts.host, folder.path(), parts.hosts)?;
+        Ok(Self { rabbitmq, redis, postgres, hosts, wires, pipeline, folder, parts, swaps: 0 })
     }
 
     /// Runs a command of the host in its folder.
@@ -116,9 +107,9 @@ impl World {
                 self.wire(server).slow_down(SLOW);
                 Ok(())
             }
-            Fault::KillHost => self.host.kill().map(drop),
-            Fault::StopHost => self.stop_host(),
-            Fault::PauseHost => self.host.pause(),
+            Fault::KillHost => self.hosts.failing()?.kill().map(drop),
+            Fault::StopHost => self.hosts.stop(),
+            Fault::PauseHost => self.hosts.failing()?.pause(),
             Fault::SwapValidator => self.swap("validate-message"),
             Fault::SwapCipher => self.swap("aes-256-gcm"),
             Fault::ChangeSetting => self.change_setting(),
@@ -134,21 +125,18 @@ impl World {
                 self.wire(server).speak();
                 Ok(())
             }
-            Fault::KillHost | Fault::StopHost => self.host.launch_again(),
-            Fault::PauseHost => self.host.resume(),
+            Fault::KillHost | Fault::StopHost => {
+                self.hosts.failing()?.launch_again()?;
+                self.hosts.next();
+                Ok(())
+            }
+            Fault::PauseHost => {
+                self.hosts.failing()?.resume()?;
+                self.hosts.next();
+                Ok(())
+            }
             Fault::Cut(_) | Fault::SwapValidator | Fault::SwapCipher | Fault::ChangeSetting => Ok(()),
         }
-    }
-
-    /// SIGTERM, and a look at how it ends.
-    pub(crate) fn stop_host(&mut self) -> Result<()> {
-        let status = self.host.terminate()?;
-        // A host that has not begun to listen to signals yet ends by this one, as any process does.
-        if !status.success() && status.signal() != Some(SIGTERM) {
-            say(&format!("the host was asked to stop, and ended with {status}"));
-            self.unclean += 1;
-        }
-        Ok(())
     }
 
     fn service(&mut self, server: Server) -> &mut Service {
@@ -185,8 +173,15 @@ impl World {
         let line = format!("batch.max_messages = {}\n", 64 + self.swaps % 64);
         let mut pipeline = self.pipeline.clone();
         pipeline.head += &line;
-        save(&self.folder.path().join("pipeline.toml"), pipeline.text().as_bytes())
+        save(&self.folder.path().join("pipeline.toml"), text(&pipeline).as_bytes())
     }
+}
+
+/// The text of the file, by which each host listens for its operator at a port of its own.
+fn text(pipeline: &Pipeline) -> String {
+    let address = |port: &str| format!("listen = \"127.0.0.1:{port}\"");
+    let port = pipeline.admin_port.to_string();
+    pipeline.text().replace(&address(&port), &address(&format!("${{{ADMIN_PORT}:-{port}}}")))
 }
 
 /// Replaces a file as an editor does.

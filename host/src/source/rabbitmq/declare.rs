@@ -15,6 +15,11 @@ const PASSIVE: QueueDeclareOptions =
 const DURABLE: QueueDeclareOptions =
     QueueDeclareOptions { passive: false, durable: true, exclusive: false, auto_delete: false, nowait: false };
 
+const EXCLUSIVE: QueueDeclareOptions =
+    QueueDeclareOptions { passive: false, durable: false, exclusive: true, auto_delete: false, nowait: false };
+
+/// The broker's answer to who wants a queue that belongs to another connection.
+const RESOURCE_LOCKED: &str = "amqp_405";
 /// The broker's answer to who declares a queue that is there in another form.
 const PRECONDITION_FAILED: &str = "amqp_406";
 
@@ -49,6 +54,19 @@ pub(super) async fn find(link: &Link, name: &str) -> Result<Option<Queue>, Stage
     match link.answer(&format!("looking for the queue `{name}`"), declared).await {
         Ok(queue) => Ok(Some(queue)),
         Err(_) if missing => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Takes a queue's lock for this connection, which holds it to its end; false where another one has it. It is an empty queue beside it that
+/// belongs to one connection alone: the only thing of AMQP that two cannot get at the same time.
+pub(super) async fn lock(link: &Link, name: &str) -> Result<bool, StageError> {
+    let lock = format!("{name}.reader");
+    let channel = link.channel().await?;
+    let declared = channel.queue_declare(lock.as_str().into(), EXCLUSIVE, FieldTable::default());
+    match link.answer(&format!("locking the queue `{name}`"), declared).await {
+        Ok(_) => Ok(true),
+        Err(fault) if fault.code == RESOURCE_LOCKED => Ok(false),
         Err(fault) => Err(fault),
     }
 }

@@ -2,12 +2,14 @@
 //! another one takes another consumer.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::Settings;
@@ -24,6 +26,8 @@ const CONSUMER_TAG: &str = "tidegate";
 /// Returns of a message from which on its end may be near: RabbitMQ 4 drops it after 20 where nothing else is said, and no client can ask what
 /// is.
 const MANY_RETURNS: u64 = 10;
+/// How long a window that is to be opened waits for what is out.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// The messages of one queue on one channel.
 pub(super) struct Inflow {
@@ -126,10 +130,10 @@ impl Inflow {
         if found.consumer_count() > 1 || !self.allowance.would_change(unacknowledged) {
             return Ok(());
         }
-        // A quorum queue does not count those that wait for their turn. One that gets it now must not overtake what is out. Where the window
-        // closes, memory is at stake, and it does not wait.
-        if self.allowance.would_open() && !receipts.settled().await {
-            return Ok(());
+        // A quorum queue does not count those that wait for their turn. One that gets it now must not overtake what is out, unless that takes
+        // long: then it is held up, and the others behind it are not to be. Where the window closes, memory is at stake, and nothing waits.
+        if self.allowance.would_open() {
+            drop(timeout(SETTLING, receipts.settled()).await);
         }
         self.allowance.change();
         debug!(queue = self.queue, prefetch = self.allowance.prefetch(), "the window is fitted to the size of the messages");

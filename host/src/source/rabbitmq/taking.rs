@@ -50,7 +50,15 @@ impl Shelf {
         Self { link, queue, name, reader: None, last: None }
     }
 
+    /// Whoever reads holds the queue's lock until his connection ends. Two who came at the same moment would both see nobody before them, and the one
+    /// who is not served would take a queue for empty whose letters the other holds.
     async fn reader(&self) -> Result<Option<Reader>, StageError> {
+        if !declare::exists(&self.link, &self.name).await? {
+            return Ok(None);
+        }
+        if !declare::lock(&self.link, &self.name).await? {
+            return Err(busy(&self.name));
+        }
         let Some(before) = declare::find(&self.link, &self.name).await? else { return Ok(None) };
         let reader = Reader::open(&self.link, &self.name).await?;
         Ok(Some(Reader { is_served: before.consumer_count() == 0, ..reader }))

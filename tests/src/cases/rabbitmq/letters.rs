@@ -141,6 +141,29 @@ async fn a_parking_queue_whose_letters_somebody_else_holds_is_not_taken_for_empt
     .await;
 }
 
+/// Two hosts whose sink is back at the same moment.
+#[tokio::test]
+async fn of_two_that_empty_a_parking_queue_at_once_one_gets_all_and_the_other_is_told() {
+    let queue = Queue::classic().await;
+    let mailboxes = [0, 1].map(|_| Mailbox::new(settings(&queue.name), "source.rabbitmq"));
+    let [one, other] = &mailboxes;
+    one.put(&parked(), &letters(0..10)).await.unwrap();
+    for _ in 0..20 {
+        let mut takings = (one.open(&parked()).await.unwrap(), other.open(&parked()).await.unwrap());
+        let batches = tokio::join!(takings.0.next(10), takings.1.next(10));
+        let mut found = [batches.0, batches.1].map(|batch| batch.map(|batch| numbers(&batch)).map_err(|failure| failure.code));
+        found.sort();
+        assert_eq!(found, [Ok((0..10).collect()), Err("busy".to_owned())]);
+        drop(takings);
+        // The broker gives back what they held, and lets go of the lock, once it sees that they have gone.
+        let is_free = async || {
+            let mut next = one.open(&parked()).await.unwrap();
+            next.next(10).await.is_ok_and(|batch| batch.len() == 10)
+        };
+        eventually("the letters to be there again", is_free).await;
+    }
+}
+
 #[tokio::test]
 async fn a_queue_can_be_read_to_its_end_without_removing_anything() {
     let queue = Queue::classic().await;
