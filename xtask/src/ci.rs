@@ -15,6 +15,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     testing::run(&[])?;
     chaos::run(&["--seed", "1", "--faults", "12"].map(str::to_owned))?;
     chaos::run(&["--seed", "236", "--faults", "12", "--queue", "quorum"].map(str::to_owned))?;
+    chaos::run(&["--seed", "5", "--faults", "12", "--queue", "quorum", "--standby"].map(str::to_owned))?;
     let skipped: Vec<&str> = [optional("cargo-deny", &["check"])?, optional("typos", &[])?].into_iter().flatten().collect();
     if skipped.is_empty() {
         say("\nall checks passed");

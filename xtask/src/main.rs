@@ -29,7 +29,7 @@ usage: cargo xtask <command>
                      outage [--minutes M] [--rate N]; poison
   bench steps [--rounds N] [--seconds S] [--batch N,…] [--instructions] [--json FILE]
                      each first-party step in the sandbox against the same code native
-  chaos [--seed N] [--minutes M | --faults N] [--queue classic|quorum] [--rate N] [--json] [--list]
+  chaos [--seed N] [--minutes M | --faults N] [--queue classic|quorum] [--standby] [--rate N] [--json] [--list]
                      servers, wires and the host fail by a seeded script; then what arrived is counted (--list: prints the script
                      and ends)
   plugins            builds the WebAssembly components into target/plugins
