@@ -61,16 +61,33 @@ pub(crate) struct Published {
     /// Messages that were published again because their confirmation did not come, and how often: so many copies the broker may have beyond
     /// the first.
     pub(crate) again: BTreeMap<u64, u64>,
+    /// When each window of them was sent for the first time.
+    sent: Vec<Duration>,
+}
+
+impl Published {
+    /// Before this moment nobody had a message.
+    pub(crate) fn not_before(&self, number: u64) -> Duration {
+        let window = usize::try_from(number / WINDOW).unwrap_or(usize::MAX);
+        self.sent.get(window).copied().unwrap_or_default()
+    }
+
+    /// For tests: the first messages, all sent at this moment, and some again.
+    #[cfg(test)]
+    pub(crate) fn of(sent: Duration, again: &[(u64, u64)]) -> Self {
+        Self { messages: WINDOW, again: again.iter().copied().collect(), sent: vec![sent] }
+    }
 }
 
 impl Publisher {
-    /// Starts to publish at a rate, in messages a second.
-    pub(crate) fn start(url: String, queue: String, rate: u64) -> Self {
+    /// Starts to publish at a rate, in messages a second. Times are those of `clock`.
+    pub(crate) fn start(url: String, queue: String, rate: u64, clock: Deadline) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.map_or_else(|_| Published::default(), |runtime| runtime.block_on(publish(&url, &queue, rate, &stopped)))
+            runtime
+                .map_or_else(|_| Published::default(), |runtime| runtime.block_on(publish(&url, &queue, rate, &clock, &stopped)))
         });
         Self { stop, thread }
     }
@@ -82,15 +99,18 @@ impl Publisher {
     }
 }
 
-async fn publish(url: &str, queue: &str, rate: u64, stop: &AtomicBool) -> Published {
+async fn publish(url: &str, queue: &str, rate: u64, clock: &Deadline, stop: &AtomicBool) -> Published {
     let mut published = Published::default();
-    let clock = Deadline::after(Duration::ZERO);
+    let begun = clock.elapsed();
     let mut line: Option<(Connection, Channel)> = None;
     while !stop.load(Ordering::Relaxed) {
         let due = Duration::from_millis(published.messages * 1000 / rate.max(1));
         // After an outage it makes up for the time.
-        sleep(due.saturating_sub(clock.elapsed()).min(Duration::from_secs(1))).await;
+        sleep((begun + due).saturating_sub(clock.elapsed()).min(Duration::from_secs(1))).await;
         let window = published.messages..published.messages + WINDOW;
+        if published.not_before(window.start).is_zero() {
+            published.sent.push(clock.elapsed());
+        }
         let sent = timeout(PATIENCE, async {
             if line.is_none() {
                 line = Some(connect(url).await?);

@@ -93,7 +93,7 @@ fn run(settings: &Settings) -> Result<bool> {
     say(&format!("seed {seed}, {:?} queue, {} messages a second", settings.queue, settings.rate));
     let clock = Deadline::after(Duration::MAX);
     let watcher = Watcher::start(world.redis.url(), clock);
-    let publisher = Publisher::start(world.rabbitmq.url(), crate::world::QUEUE.to_owned(), settings.rate);
+    let publisher = Publisher::start(world.rabbitmq.url(), crate::world::QUEUE.to_owned(), settings.rate, clock);
     let done = rage(&mut world, settings, seed, &clock);
     let healed = Deadline::after(HEALING);
     let published = publisher.stop()?;
@@ -233,7 +233,7 @@ fn conclude(
         recovery,
         rows: Count::of(&arrived.rows, good(messages)),
         broadcast: Count::of(&arrived.broadcast, good(messages)),
-        copies: Copies::of(&arrived.broadcast, &published.again, &copied.arrivals, &copied.happened),
+        copies: Copies::of(&arrived.broadcast, &published, &copied.arrivals, &copied.happened),
         dead: Count::of(&arrived.dead, bad(messages)),
         sealed: arrived.rows.len() - opened,
         unbalanced,
