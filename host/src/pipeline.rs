@@ -14,6 +14,7 @@ mod carry;
 mod chain;
 mod change;
 mod circuit;
+mod control;
 mod courier;
 mod dead_letter;
 mod depot;

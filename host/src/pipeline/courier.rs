@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::stages;
 use super::trial::Trial;
-use crate::config::{Plan, SinkKind};
+use crate::config::{Plan, SinkKind, SinkPlan};
 use crate::message::Message;
-use crate::sink::{Sink, StageError};
+use crate::sink::{Sink, StageError, Written};
 use crate::source::Refusal;
 use crate::telemetry::Telemetry;
 
@@ -40,10 +40,7 @@ impl Courier {
         let mut plans: Vec<_> = plan.sinks.iter().filter(|sink| wanted(&sink.name)).collect();
         plans.sort_by_key(|sink| !matches!(sink.kind, SinkKind::Postgres(_) | SinkKind::Sqlite(_)));
         let telemetry = Telemetry::default();
-        let open = |sink: &crate::config::SinkPlan| Recipient {
-            name: Arc::clone(&sink.name),
-            sink: stages::make_sink(sink, &telemetry),
-        };
+        let open = |sink: &SinkPlan| Recipient { name: Arc::clone(&sink.name), sink: stages::make_sink(sink, &telemetry) };
         Self { sinks: plans.into_iter().map(open).collect(), duplicates: 0 }
     }
 
@@ -72,7 +69,7 @@ impl Courier {
 }
 
 impl Recipient {
-    async fn write(&mut self, batch: &[Message]) -> Result<crate::sink::Written, Undelivered> {
+    async fn write(&mut self, batch: &[Message]) -> Result<Written, Undelivered> {
         let undelivered = |cause| Undelivered { sink: Arc::clone(&self.name), cause };
         self.sink.write(batch).await.map_err(undelivered)
     }
@@ -111,7 +108,6 @@ mod tests {
 
     use super::*;
     use crate::message::{MessageId, NoProperties, Reason};
-    use crate::sink::Written;
 
     /// What each sink was given, in order.
     type Heard = Arc<Mutex<Vec<String>>>;

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use super::carry::{Carrier, Inlet};
 use super::change::{Change, Underway};
 use super::circuit::Circuit;
+use super::control::Control;
 use super::dead_letter::{Desk, Office};
 use super::depot::Depot;
 use super::fallback::Fallback;
@@ -56,14 +57,6 @@ pub(super) struct Works {
     retired: Vec<Retired>,
     source: Intaking,
     tasks: Tasks,
-}
-
-/// A lane, for whoever changes it.
-struct Control {
-    name: Arc<str>,
-    settings: watch::Sender<LaneSettings>,
-    opened: watch::Receiver<Opened>,
-    stop: Stop,
 }
 
 struct Retired {
@@ -387,15 +380,6 @@ impl Works {
         }
         self.start_source(stage, name);
         drop(tell.send(StageChange { stage: name.to_owned(), action: StageAction::Reopened, millis: millis(since), left }));
-    }
-}
-
-impl Control {
-    /// Tells a lane what holds now.
-    fn change(&self, sink: &SinkPlan, reopen: bool) -> Option<Underway> {
-        let number = self.settings.borrow().number + u64::from(reopen);
-        self.settings.send_replace(LaneSettings { sink: sink.clone(), number });
-        reopen.then(|| Underway::Sink { stage: format!("sinks.{}", self.name), number, opened: self.opened.clone() })
     }
 }
 

@@ -266,8 +266,8 @@ async fn take(inflow: &mut Inflow, link: &Link, receipts: &Receipts, intake: &In
 /// What is on its way to a consumer when that is cancelled a quorum queue takes back in no order. At the end of the pipeline a consumer is therefore
 /// cancelled only while nothing can be on its way to it, because its window is full and nothing is acknowledged. Where it is not full, the few
 /// messages that still come are given back, in order, by the end of the connection. Where another source follows in this process,
-/// the consumer is always cancelled: a swap has the broker deliver nothing again. A host that waits for its turn gets it with that: what is out is
-/// settled before, so that nothing overtakes it.
+/// the consumer is always cancelled: a swap has the broker deliver nothing again. A host that waits for its turn gets it with that. Where the window
+/// is full, and so nothing more can come, what is out is settled before, and nothing overtakes it.
 async fn take_last(inflow: &mut Inflow, link: &Link, receipts: &Receipts, intake: Intake) -> Result<(), StageError> {
     let most = intake.pace().max_messages.max(1);
     let quiet = receipts.hold().await;

@@ -190,6 +190,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_settled_while_acknowledgements_were_held_back_is_acknowledged_afterwards() {
+        let (ledger, receipts) = receipts();
+        let mut deliveries = receipts.take(batch(5));
+        let rest = deliveries.split_off(3);
+        let quiet = receipts.hold().await;
+        settle(deliveries, Outcome::Delivered);
+        let waited = tokio::time::timeout(Duration::from_millis(50), receipts.settled()).await;
+        assert!(waited.is_err(), "two messages are not settled");
+        assert_eq!(ledger.balance().acked, 0);
+        drop(quiet);
+        receipts.pass_settled().await.unwrap();
+        receipts.pass_settled().await.unwrap();
+        assert_eq!(ledger.balance().acked, 3);
+        settle(rest, Outcome::Parked);
+        assert!(receipts.settled().await);
+        drop(receipts.take(batch(1)));
+        assert!(!receipts.settled().await, "a delivery was let go");
+    }
+
+    #[tokio::test]
     async fn it_ends_when_nothing_is_owed_after_the_last() {
         let (ledger, receipts) = receipts();
         let deliveries = receipts.take(batch(4));
