@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,13 +18,21 @@ use crate::{Failure, Result};
 /// Longest wait for a process to come up, and to end when asked.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Where free ports are looked for: below those that systems give to whoever connects (from 32768 on Linux), because one of those may be gone
+/// before a server has it, and each time that the server is down.
+const PORTS: Range<u16> = 12_000..32_000;
+
 /// A port of the loopback interface that was free a moment ago.
 ///
 /// # Errors
 /// Fails when there is none.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).doing("looking for a free port")?;
-    Ok(listener.local_addr().doing("looking for a free port")?.port())
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    // Each process begins somewhere else.
+    let (start, count) = (RandomState::new().hash_one(()), u64::from(PORTS.end - PORTS.start));
+    let port =
+        (0..count).filter_map(|step| u16::try_from(u64::from(PORTS.start) + start.wrapping_add(step) % count).ok()).find(is_free);
+    port.ok_or_else(|| Failure::new(format!("none of the ports {PORTS:?} is free")))
 }
 
 /// How a service is run.
