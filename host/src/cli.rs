@@ -167,11 +167,15 @@ fn avoid_huge_pages() {
 #[cfg(not(target_os = "linux"))]
 fn avoid_huge_pages() {}
 
-/// Half of the cores carry: the other half is left to the steps and the broker's client, which have threads of their own. More threads would
-/// mostly wake each other for a handful of messages.
+/// How many turns of tasks come before a look at the sockets. A task takes whole batches through their steps in one turn: after the 61 that
+/// are usual a server's answer could have waited for tens of milliseconds.
+const TURNS: u32 = 4;
+
+/// Half of the cores carry: the other half is left to the broker's client and to steps that take long, which have threads of their own. More
+/// threads would mostly wake each other for a handful of messages.
 fn runtime() -> Result<Runtime, Failure> {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let runtime = Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build();
+    let runtime = Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).event_interval(TURNS).enable_all().build();
     runtime.map_err(|error| Failure::Running(format!("the async runtime cannot start: {error}")))
 }
 

@@ -1,9 +1,11 @@
 //! A message and its identity. Knows nothing of brokers, steps or sinks.
 
 mod fields;
+mod outline;
 mod pointer;
 
 pub use fields::{Fields, Found};
+pub use outline::Outline;
 pub use pointer::{Pointer, PointerError};
 
 use std::any::Any;
@@ -88,6 +90,8 @@ pub struct Message {
     pub properties: Arc<dyn Properties>,
     /// The fields that are sealed in `body`. Emptied when a step replaces the body.
     pub sealed: Vec<SealedField>,
+    /// Where fields stand in `body`; none where nobody has looked since it changed.
+    pub outline: Option<Outline>,
 }
 
 impl Message {
@@ -95,19 +99,21 @@ impl Message {
     #[must_use]
     pub fn new(id: Option<MessageId>, original: Bytes, properties: Arc<dyn Properties>) -> Self {
         let body = if original.starts_with(BYTE_ORDER_MARK) { original.slice(BYTE_ORDER_MARK.len()..) } else { original.clone() };
-        Self { id, body, original, properties, sealed: Vec::new() }
+        Self { id, body, original, properties, sealed: Vec::new(), outline: None }
     }
 
     /// Gives it another body: nothing in it counts as sealed any more.
     pub fn replace_body(&mut self, body: Bytes) {
         self.body = body;
         self.sealed.clear();
+        self.outline = None;
     }
 
     /// Gives it a body in which one more field is sealed, and every other one is as it was.
-    pub fn seal(&mut self, body: Bytes, field: SealedField) {
+    pub fn seal(&mut self, body: Bytes, field: SealedField, outline: Outline) {
         self.body = body;
         self.sealed.push(field);
+        self.outline = Some(outline);
     }
 
     /// One of the messages that it is split into, by its index. Parts get ids of their own, or a sink that is idempotent by id would keep
@@ -115,7 +121,7 @@ impl Message {
     #[must_use]
     pub fn part(&self, index: usize, body: Bytes) -> Self {
         let id = self.id.as_ref().and_then(|id| MessageId::new(&format!("{}.{}", id.as_str(), index + 1)));
-        Self { id, body, sealed: Vec::new(), ..self.clone() }
+        Self { id, body, sealed: Vec::new(), outline: None, ..self.clone() }
     }
 
     /// The id for logs: escaped, or `-`.

@@ -18,6 +18,7 @@ mod control;
 mod courier;
 mod dead_letter;
 mod depot;
+mod effort;
 mod fallback;
 mod gate;
 mod generation;

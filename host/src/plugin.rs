@@ -1,8 +1,8 @@
 //! Sandboxed components: loading, limits, calls. No other room knows wasmtime.
 //!
 //! An [`Engine`] loads a [`Component`]; a component becomes a [`Step`] with its [`Setup`]; a step answers for batches of messages. All of it
-//! blocks: call it off the async threads, with a stack of 1 MiB at least. A guest that fails costs its instance and exactly the messages at
-//! which it fails, never the host.
+//! blocks: call it off the async threads, or with a [`Turn::Short`], and with a stack of 1 MiB at least. A guest that fails costs its instance and
+//! exactly the messages at which it fails, never the host.
 
 mod answers;
 mod batch;
@@ -26,6 +26,7 @@ mod pool;
 mod reason;
 mod state;
 mod step;
+mod turn;
 mod v0_1;
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use load_error::LoadError;
 pub use manifest::{Manifest, SettingsProblem};
 pub use packed::{Malformed, Packed, TooLong};
 pub use step::{Cipher, Parameters, Step, Transformer, Validator};
+pub use turn::Turn;
 
 use std::fmt;
 use std::sync::Arc;

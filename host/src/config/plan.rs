@@ -47,6 +47,14 @@ pub struct Plan {
     pub tests: Vec<TestCase>,
 }
 
+impl Plan {
+    /// Every place of a body that the host itself reads behind the first step: what is sealed, and what becomes a column.
+    pub fn pointers(&self) -> impl Iterator<Item = &Pointer> {
+        let sealed = self.steps.values().filter_map(|step| Some(&step.seal.as_ref()?.field));
+        sealed.chain(self.sinks.iter().flat_map(|sink| sink.kind.columns()).filter_map(|column| column.value.pointer()))
+    }
+}
+
 /// `[pipeline.batch]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
@@ -169,6 +177,17 @@ pub enum SinkKind {
     Sqlite(sink::sqlite::Settings),
     /// `[sinks.NAME.live]`.
     Live(sink::live::Settings),
+}
+
+impl SinkKind {
+    /// The columns of one that writes rows.
+    fn columns(&self) -> &[sink::columns::Column] {
+        match self {
+            Self::Postgres(settings) => &settings.columns,
+            Self::Sqlite(settings) => &settings.columns,
+            Self::Redis(_) | Self::Live(_) => &[],
+        }
+    }
 }
 
 /// `[plugins]`.

@@ -101,9 +101,9 @@ impl<'a> Sealed<'a> {
 
     /// Appends the stored form. `cipher` fits [`is_cipher_name`]; `sealed` is what the cipher gave for this nonce and, as context, this
     /// binding.
-    pub fn write(text: &mut String, cipher: &str, key_id: &KeyId, binding: &[u8; BINDING_BYTES], nonce: &[u8], sealed: &[u8]) {
+    pub fn write(text: &mut Vec<u8>, cipher: &str, key_id: &KeyId, binding: &[u8; BINDING_BYTES], nonce: &[u8], sealed: &[u8]) {
         for part in [PREFIX, cipher, ".", key_id.as_str(), "."] {
-            text.push_str(part);
+            text.extend_from_slice(part.as_bytes());
         }
         let mut base64 = Base64 { text, carried: [0; 3], count: 0 };
         for part in [binding.as_slice(), nonce, sealed] {
@@ -195,7 +195,7 @@ fn update_with_length(hash: &mut Sha256, text: &str) {
 
 /// Encodes several slices as if they were one, without joining them first.
 struct Base64<'a> {
-    text: &'a mut String,
+    text: &'a mut Vec<u8>,
     /// Bytes that do not yet make a group of three.
     carried: [u8; 3],
     count: usize,
@@ -208,7 +208,7 @@ impl Base64<'_> {
             bytes = rest;
         }
         let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % 3);
-        URL_SAFE_NO_PAD.encode_string(whole, self.text);
+        self.encode(whole);
         for byte in rest {
             self.carry(*byte);
         }
@@ -225,8 +225,16 @@ impl Base64<'_> {
     }
 
     fn finish(&mut self) {
-        URL_SAFE_NO_PAD.encode_string(self.carried.get(..self.count).unwrap_or_default(), self.text);
-        self.count = 0;
+        let (carried, count) = (self.carried, std::mem::take(&mut self.count));
+        self.encode(carried.get(..count).unwrap_or_default());
+    }
+
+    /// Straight into its place: `encode_string` goes through a buffer of a kibibyte, which it clears each time.
+    fn encode(&mut self, bytes: &[u8]) {
+        let start = self.text.len();
+        self.text.resize(start + (bytes.len() * 4).div_ceil(3), 0);
+        let room = self.text.get_mut(start..).unwrap_or_default();
+        URL_SAFE_NO_PAD.encode_slice(bytes, room).expect("the room is made for it");
     }
 }
 

@@ -13,7 +13,7 @@ use super::Pointer;
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
     root: Node,
-    count: usize,
+    pointers: Vec<Pointer>,
 }
 
 /// What is looked for at one place of a document.
@@ -33,10 +33,16 @@ impl Fields {
     pub fn new<'p>(pointers: impl IntoIterator<Item = &'p Pointer>) -> Self {
         let mut fields = Self::default();
         for pointer in pointers {
-            fields.root.descend(pointer.tokens()).wanted.push(fields.count);
-            fields.count += 1;
+            fields.root.descend(pointer.tokens()).wanted.push(fields.pointers.len());
+            fields.pointers.push(pointer.clone());
         }
         fields
+    }
+
+    /// The pointers, in their order.
+    #[must_use]
+    pub fn pointers(&self) -> &[Pointer] {
+        &self.pointers
     }
 
     /// Finds every pointer's value; a duplicate key's last value wins.
@@ -45,7 +51,7 @@ impl Fields {
     /// Fails when the body is no JSON text, or has a number beyond every double, or half a surrogate pair, in the place of an object that a
     /// pointer leads through.
     pub fn find<'a>(&self, body: &'a [u8]) -> Result<Found<'a>, serde_json::Error> {
-        let mut found = vec![None; self.count];
+        let mut found = vec![None; self.pointers.len()];
         // Once for the whole body: a parser of bytes does not look at the strings that it passes over.
         let text = std::str::from_utf8(body).map_err(serde::de::Error::custom)?;
         let mut document = serde_json::Deserializer::from_str(text);

@@ -247,7 +247,7 @@ impl Builder<'_> {
         if !bare {
             self.ciphers.insert(cipher.parameters().cipher.clone(), cipher.clone());
         }
-        let sealer = Arc::new(Sealer::new(cipher, Arc::clone(ring), seal.field.clone(), seal.format));
+        let sealer = Arc::new(Sealer::new(cipher, Arc::clone(ring), seal, &self.plan.pointers().collect()));
         self.sealers.push((stage, Arc::clone(&sealer)));
         Ok(Work::Seal(sealer))
     }

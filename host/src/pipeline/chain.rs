@@ -7,9 +7,11 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::aboard::Meter;
+use super::effort::Effort;
 use super::step::{Fall, Step, Verdict};
 use crate::delivery::{Delivery, Duty};
 use crate::message::{Fields, Message, MessageId, Pointer};
+use crate::plugin::Turn;
 
 /// Steps that a batch passes in this order.
 #[derive(Clone, Default)]
@@ -18,6 +20,8 @@ pub(super) struct Chain {
     id: Option<Arc<Fields>>,
     /// Measures how long batches wait before it; only before the fan-out.
     pub(super) meter: Option<Arc<Meter>>,
+    /// What it has cost lately.
+    effort: Arc<Effort>,
 }
 
 /// A batch between two steps. Pieces of one upstream message stay together, in order.
@@ -66,7 +70,7 @@ impl Chain {
     /// A chain of steps; `id` says where the body holds the message id, for messages that came without one.
     #[must_use]
     pub(super) fn new(steps: Vec<Step>, id: Option<&Pointer>) -> Self {
-        Self { steps: steps.into(), id: id.map(|pointer| Arc::new(Fields::new([pointer]))), meter: None }
+        Self { steps: steps.into(), id: id.map(|pointer| Arc::new(Fields::new([pointer]))), ..Self::default() }
     }
 
     /// The same chain, measured.
@@ -85,7 +89,7 @@ impl Chain {
     #[must_use]
     pub(super) fn quiet(&self) -> Self {
         let steps = self.steps.iter().map(|step| Step { books: None, ..step.clone() }).collect();
-        Self { steps, id: self.id.clone(), meter: None }
+        Self { steps, meter: None, ..self.clone() }
     }
 
     /// The same chain from a stage on; without any steps where it does not stand there.
@@ -121,11 +125,25 @@ impl Chain {
         Passage { pieces: messages.into_iter().enumerate().map(piece).collect(), next: 0 }
     }
 
-    /// Takes a batch through the steps, until the end or until a step asks for a pause. Blocking.
+    /// The turn that suffices for these messages, as far as can be told.
     #[must_use]
-    pub(super) fn advance(&self, mut passage: Passage) -> Progress {
+    pub(super) fn turn(&self, messages: &[Message]) -> Turn {
+        self.effort.turn(messages)
+    }
+
+    /// Takes a batch through the steps, until the end or until a step asks for a pause; for none, where the turn does not suffice. Blocks for
+    /// the turn.
+    #[must_use]
+    pub(super) fn advance(&self, passage: Passage, turn: Turn) -> Progress {
+        let (begun, messages) = (Instant::now(), passage.pieces.len());
+        let progress = self.step(passage, turn);
+        self.effort.note(messages, begun.elapsed());
+        progress
+    }
+
+    fn step(&self, mut passage: Passage, turn: Turn) -> Progress {
         while let Some(step) = self.steps.get(passage.next) {
-            if let Some(pause) = passage.apply(step) {
+            if let Some(pause) = passage.apply(step, turn) {
                 return Progress::Held(passage, pause);
             }
             passage.next += 1;
@@ -143,7 +161,7 @@ fn id_in(fields: &Fields, body: &[u8]) -> Option<MessageId> {
 impl Passage {
     /// Shows a step what it has not decided on; gives the longest pause it asked for. Messages stay where they are: what a step lets
     /// pass unchanged, as most do, costs nothing here.
-    fn apply(&mut self, step: &Step) -> Option<Duration> {
+    fn apply(&mut self, step: &Step, turn: Turn) -> Option<Duration> {
         // After a pause only what was held is shown again.
         let resuming = self.pieces.iter().any(|piece| matches!(piece.state, State::Held));
         let is_shown = |state: &State| if resuming { matches!(state, State::Held) } else { matches!(state, State::Going) };
@@ -152,14 +170,14 @@ impl Passage {
         if shown.is_empty() {
             return None;
         }
-        let mut verdicts = step.run(&shown).into_iter();
+        let mut verdicts = step.run(&shown, turn).into_iter();
         let (mut pause, mut splits) = (None, Vec::new());
         for (place, piece) in self.pieces.iter_mut().enumerate().filter(|(_, piece)| is_shown(&piece.state)) {
             piece.state = State::Going;
             match verdicts.next().expect("a step gives one verdict a message") {
                 Verdict::Pass => {}
                 Verdict::Replace(body) => piece.message.replace_body(body),
-                Verdict::Seal(body, field) => piece.message.seal(body, field),
+                Verdict::Seal(sealed) => piece.message.seal(sealed.body, sealed.field, sealed.outline),
                 Verdict::Split(bodies) => splits.push((place, bodies)),
                 Verdict::Fall(fall) => piece.state = State::Fallen(fall),
                 Verdict::Hold(delay) => {

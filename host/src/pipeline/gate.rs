@@ -10,6 +10,7 @@ use super::generation::Generation;
 use super::step::Fall;
 use crate::config::{Expect, Expected, TestCase};
 use crate::message::{Fields, Message, MessageId, NoProperties, Pointer};
+use crate::plugin::Turn;
 
 /// A case that did not come out as expected.
 #[derive(Clone, Debug)]
@@ -79,7 +80,7 @@ fn run_case(case: &TestCase, generation: &Generation) -> Result<(), String> {
 
 /// Sends messages through a chain, and does nothing with what comes out.
 pub(super) fn send(chain: &Chain, messages: Vec<Message>) -> Fate {
-    let passage = match chain.advance(chain.enter(messages)) {
+    let passage = match chain.advance(chain.enter(messages), Turn::Whole) {
         Progress::Done(passage) => passage,
         Progress::Held(..) => return Fate::Held,
     };

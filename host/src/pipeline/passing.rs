@@ -1,6 +1,7 @@
-//! Taking a batch through a chain, off the async threads, with the pauses that steps ask for.
+//! Taking a batch through a chain, with the pauses that steps ask for: where it is, while that takes no time to speak of, else off the async threads.
 
 use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::track::Track;
 use crate::delivery::{Delivery, Duty};
 use crate::lifecycle::{Stop, blocking};
 use crate::message::Message;
+use crate::plugin::Turn;
 
 /// A step that holds the line is logged this often.
 const REMINDER: Duration = Duration::from_secs(60);
@@ -51,13 +53,13 @@ pub(super) async fn pass(
     stop: &Stop,
 ) -> Option<(Outcome, Arc<Generation>)> {
     let mut chain = succession.chain(&generation);
-    let ready = chain.meter.as_ref().and_then(|meter| meter.ready());
+    let since = chain.meter.as_ref().and_then(|meter| meter.ready());
     if chain.is_empty() {
-        chain.begun(ready);
+        chain.begun(since);
         return Some((Outcome { passed: deliveries, fallen: Vec::new() }, generation));
     }
     let (messages, duties): (Vec<Message>, Vec<Duty>) = deliveries.into_iter().map(Delivery::into_parts).unzip();
-    let mut progress = enter(&chain, messages, ready).await?;
+    let mut progress = enter(&chain, messages, since).await?;
     let mut reminder = Reminder::default();
     loop {
         let (mut passage, pause) = match progress {
@@ -99,18 +101,23 @@ pub(super) async fn pass_messages(chain: Chain, messages: Vec<Message>, stop: &S
     }
 }
 
-async fn enter(chain: &Chain, messages: Vec<Message>, ready: Option<Instant>) -> Option<Progress> {
-    let chain = chain.clone();
-    run(move || {
-        chain.begun(ready);
-        chain.advance(chain.enter(messages))
-    })
-    .await
+async fn enter(chain: &Chain, messages: Vec<Message>, since: Option<Instant>) -> Option<Progress> {
+    let turn = chain.turn(&messages);
+    let entered = chain.clone();
+    let enter = move || {
+        entered.begun(since);
+        entered.advance(entered.enter(messages), turn)
+    };
+    match run(turn, enter).await? {
+        // The short turn did not suffice.
+        Progress::Held(passage, pause) if turn == Turn::Short && pause.is_zero() => advance(chain, passage).await,
+        progress => Some(progress),
+    }
 }
 
 async fn advance(chain: &Chain, passage: Passage) -> Option<Progress> {
     let chain = chain.clone();
-    run(move || chain.advance(passage)).await
+    run(Turn::Whole, move || chain.advance(passage, Turn::Whole)).await
 }
 
 /// Says from time to time that a step holds the line.
@@ -128,7 +135,11 @@ impl Reminder {
     }
 }
 
-async fn run(work: impl FnOnce() -> Progress + Send + 'static) -> Option<Progress> {
-    let ran = blocking(work).await;
-    ran.inspect_err(|failure| error!(%failure, "a step's call panicked in the host; its batch stays with the broker")).ok()
+async fn run(turn: Turn, work: impl FnOnce() -> Progress + Send + 'static) -> Option<Progress> {
+    let ran = match turn {
+        Turn::Short => catch_unwind(AssertUnwindSafe(work)).map_err(drop),
+        Turn::Whole => blocking(work).await.map_err(drop),
+    };
+    // The panic itself has told what and where.
+    ran.inspect_err(|()| error!("a step's call panicked in the host; its batch stays with the broker")).ok()
 }

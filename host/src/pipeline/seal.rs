@@ -1,17 +1,17 @@
 //! A cipher step: the host finds the field, picks the key and draws the nonces; the component does the arithmetic.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use tracing::{error, warn};
 
-use crate::config::SealFormat;
+use crate::config::{SealFormat, SealPlan};
 use crate::keys::{self, Binder, Key, KeyRing, Sealed, Uses};
-use crate::message::{Fields, Message, Pointer, Reason, SealedField};
-use crate::plugin::{Cipher, Failure, Fault, FaultKind, Packed};
+use crate::message::{Fields, Message, Outline, Pointer, Reason, SealedField};
+use crate::plugin::{Cipher, Failure, Fault, FaultKind, Packed, Turn};
 
 /// A batch with more bytes is cut, so that no packed argument can outgrow its 32-bit ends.
 const MAX_CALL_BYTES: usize = 1 << 30;
@@ -21,26 +21,48 @@ pub(super) struct Sealer {
     cipher: Cipher,
     ring: Arc<KeyRing>,
     field: Pointer,
-    fields: Fields,
+    /// Looked for while the body is read; the first is the field.
+    fields: Arc<Fields>,
+    /// The field alone, for a body in which not all of them can be looked for.
+    alone: Arc<Fields>,
     binder: Binder,
     format: SealFormat,
 }
 
-/// A field in clear, and where it stands in the body.
+/// A field in clear, and where it and others stand in the body.
 struct Clear<'a> {
     text: Cow<'a, str>,
     place: Range<usize>,
+    outline: Outline,
 }
 
 /// A body with its field sealed.
-pub(super) type SealedBody = (Bytes, SealedField);
+#[derive(Clone, Debug)]
+pub(super) struct SealedBody {
+    /// All of it.
+    pub(super) body: Bytes,
+    /// What is sealed now.
+    pub(super) field: SealedField,
+    /// Where fields stand in it.
+    pub(super) outline: Outline,
+}
 
 impl Sealer {
-    /// A sealer of `field` under the active key of `ring`.
+    /// A sealer of the plan's field under the active key of `ring`. It has to read each body: where those behind it find what they want, `others`, it notes
+    /// in the same pass.
     #[must_use]
-    pub(super) fn new(cipher: Cipher, ring: Arc<KeyRing>, field: Pointer, format: SealFormat) -> Self {
-        let (fields, binder) = (Fields::new([&field]), Binder::new(&field));
-        Self { cipher, ring, field, fields, binder, format }
+    pub(super) fn new(cipher: Cipher, ring: Arc<KeyRing>, plan: &SealPlan, others: &BTreeSet<&Pointer>) -> Self {
+        let SealPlan { field, format, .. } = plan;
+        let others = others.iter().copied().filter(|other| *other != field);
+        Self {
+            cipher,
+            ring,
+            fields: Arc::new(Fields::new(std::iter::once(field).chain(others))),
+            alone: Arc::new(Fields::new([field])),
+            binder: Binder::new(field),
+            field: field.clone(),
+            format: *format,
+        }
     }
 
     /// The field that it seals.
@@ -49,23 +71,23 @@ impl Sealer {
         &self.field
     }
 
-    /// Seals the field of each message, or says why it cannot be sealed. Blocking.
+    /// Seals the field of each message, or says why it cannot be sealed. Blocks for the turn.
     #[must_use]
-    pub(super) fn seal(&self, batch: &[&Message]) -> Vec<Result<SealedBody, Failure>> {
+    pub(super) fn seal(&self, batch: &[&Message], turn: Turn) -> Vec<Result<SealedBody, Failure>> {
         let bytes: usize = batch.iter().map(|message| message.body.len()).sum();
         let (head, tail) = batch.split_at(batch.len() / 2);
         if bytes > MAX_CALL_BYTES && !head.is_empty() {
-            return [self.seal(head), self.seal(tail)].into_iter().flatten().collect();
+            return [self.seal(head, turn), self.seal(tail, turn)].into_iter().flatten().collect();
         }
-        self.seal_together(batch)
+        self.seal_together(batch, turn)
     }
 
-    fn seal_together(&self, batch: &[&Message]) -> Vec<Result<SealedBody, Failure>> {
+    fn seal_together(&self, batch: &[&Message], turn: Turn) -> Vec<Result<SealedBody, Failure>> {
         let clear: Vec<_> = batch.iter().map(|message| self.find(message)).collect();
         let found = || clear.iter().zip(batch).filter_map(|(clear, message)| Some((clear.as_ref().ok()?, *message)));
         let count = found().count();
         let mut sealed = match self.draw(count) {
-            Ok(nonces) => self.call(&nonces, found()),
+            Ok(nonces) => self.call(&nonces, found(), turn),
             Err(fault) => vec![Err(Failure::Fault(fault)); count],
         }
         .into_iter();
@@ -78,22 +100,20 @@ impl Sealer {
 
     fn find<'a>(&self, message: &'a Message) -> Result<Clear<'a>, Failure> {
         let refuse = |code, text: &str| Failure::Rejected(Reason::new(code, text).at(&self.field));
-        let found = self
-            .fields
-            .find(&message.body)
+        let outline = Outline::read(&self.fields, &message.body)
+            .or_else(|_| Outline::read(&self.alone, &message.body))
             .map_err(|_| refuse("not_json", "the body is no JSON, so that no field can be sealed"))?;
-        let raw =
-            found.into_iter().next().flatten().ok_or_else(|| refuse("missing", "the field that must be sealed is missing"))?;
-        let place = place_of(raw, &message.body);
+        let found = outline.place(0).zip(outline.text(&message.body, 0));
+        let (place, raw) = found.ok_or_else(|| refuse("missing", "the field that must be sealed is missing"))?;
         // Anything but a string is sealed as its JSON text.
-        let text = match raw.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-            None => Cow::Borrowed(raw.get()),
+        let text = match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            None => Cow::Borrowed(raw),
             Some(text) if !text.contains('\\') => Cow::Borrowed(text),
-            Some(_) => serde_json::from_str::<String>(raw.get())
+            Some(_) => serde_json::from_str::<String>(raw)
                 .map(Cow::Owned)
                 .map_err(|_| refuse("not_text", "the field holds a lone surrogate and is no text"))?,
         };
-        Ok(Clear { text, place })
+        Ok(Clear { text, place, outline })
     }
 
     /// One nonce an item, all in one call of the operating system; the original's form has a static one.
@@ -115,6 +135,7 @@ impl Sealer {
         &self,
         nonces: &Packed,
         items: impl Iterator<Item = (&'a Clear<'a>, &'a Message)> + Clone,
+        turn: Turn,
     ) -> Vec<Result<SealedBody, Failure>> {
         let bindings: Vec<[u8; 16]> = items.clone().map(|(_, message)| self.binder.bind(message.id.as_ref())).collect();
         let contexts = match self.format {
@@ -123,7 +144,7 @@ impl Sealer {
         };
         let plain = pack(items.clone().map(|(clear, _)| clear.text.as_bytes()));
         let key = self.ring.active();
-        let sealed = self.cipher.seal(&key.material, nonces, &contexts, &plain);
+        let sealed = self.cipher.in_turn(turn).seal(&key.material, nonces, &contexts, &plain);
         let mut drawn = bindings.iter().zip(nonces.iter());
         let mut places = plain.iter().zip(items);
         let finish = |answer: Result<Bytes, Failure>| {
@@ -144,30 +165,26 @@ impl Sealer {
         (binding, nonce): (&[u8; 16], &[u8]),
         ciphertext: &[u8],
     ) -> SealedBody {
-        let text = std::str::from_utf8(&message.body).expect("a field was found in it, and JSON is UTF-8");
-        let part = |range| text.get(range).unwrap_or_default();
+        let part = |range| message.body.get(range).unwrap_or_default();
         let payload = (binding.len() + nonce.len() + ciphertext.len()).div_ceil(3) * 4;
         // Either form fits: names of the cipher and the key in front, or a line feed, escaped, after each 72 characters.
-        let mut body = String::with_capacity(text.len() + 80 + payload + payload / 36);
-        body.push_str(part(0..clear.place.start));
-        body.push('"');
+        let mut body = Vec::with_capacity(message.body.len() + 80 + payload + payload / 36);
+        body.extend_from_slice(part(0..clear.place.start));
+        body.push(b'"');
         match self.format {
             SealFormat::Tg1 => {
                 Sealed::write(&mut body, &self.cipher.parameters().cipher, &key.id, binding, nonce, ciphertext);
             }
             // The only character of either form that JSON escapes is the original's line feed.
-            SealFormat::Original => body.push_str(&keys::original::wrap_base64(ciphertext).replace('\n', "\\n")),
+            SealFormat::Original => {
+                body.extend_from_slice(keys::original::wrap_base64(ciphertext).replace('\n', "\\n").as_bytes());
+            }
         }
-        body.push('"');
-        body.push_str(part(clear.place.end..text.len()));
-        (body.into(), SealedField { pointer: self.field.clone(), key_id: key.id.to_shared() })
+        body.push(b'"');
+        let outline = clear.outline.clone().with_string_at(&clear.place, body.len() - clear.place.start);
+        body.extend_from_slice(part(clear.place.end..message.body.len()));
+        SealedBody { body: body.into(), field: SealedField { pointer: self.field.clone(), key_id: key.id.to_shared() }, outline }
     }
-}
-
-/// Where a borrowed value stands in the body it was found in.
-fn place_of(raw: &RawValue, body: &[u8]) -> Range<usize> {
-    let start = (raw.get().as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
-    start..start + raw.get().len()
 }
 
 /// A cipher that gives back nothing, or what it was given, has sealed nothing: such an answer is never stored. Only a text of a block or

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::generation::Generation;
 use super::seal::{SealedBody, Sealer};
 use crate::message::{Fields, Message, MessageId, NoProperties, Pointer};
-use crate::plugin::Failure;
+use crate::plugin::{Failure, Turn};
 
 /// Sealed and opened again: nothing, a word, text that is not ASCII and holds what JSON escapes, and more than a cipher's block.
 fn probes() -> [String; 4] {
@@ -57,14 +57,14 @@ fn seal(sealer: &Sealer, texts: &[String]) -> Result<Vec<String>, String> {
     let batch: Vec<Message> = texts.iter().map(message).collect();
     let field = Fields::new([sealer.field()]);
     let text = |answer: Result<SealedBody, Failure>| {
-        let (body, _) = answer.map_err(|failure| match failure {
+        let SealedBody { body, .. } = answer.map_err(|failure| match failure {
             Failure::Rejected(reason) => reason.message,
             Failure::Fault(fault) => fault.message,
         })?;
         let found = field.find(&body).ok().and_then(|found| found.into_iter().next().flatten());
         found.and_then(|raw| serde_json::from_str(raw.get()).ok()).ok_or_else(|| "it gives back no text".to_owned())
     };
-    sealer.seal(&batch.iter().collect::<Vec<_>>()).into_iter().map(text).collect()
+    sealer.seal(&batch.iter().collect::<Vec<_>>(), Turn::Whole).into_iter().map(text).collect()
 }
 
 /// A body that holds a text at a pointer.

@@ -7,17 +7,17 @@ use bytes::Bytes;
 use tracing::{debug, warn};
 
 use super::aboard::Meter;
-use super::seal::Sealer;
+use super::seal::{SealedBody, Sealer};
 use crate::config::OnError;
-use crate::message::{Message, Reason, SealedField};
-use crate::plugin::{Failure, Fate, Fault, FaultKind, Transformer, Validator};
+use crate::message::{Message, Reason};
+use crate::plugin::{Failure, Fate, Fault, FaultKind, Transformer, Turn, Validator};
 use crate::source::Refusal;
 use crate::telemetry::{Counter, Telemetry};
 
 /// Pause before a step that cannot be called is tried again.
 const UNAVAILABLE: Duration = Duration::from_millis(500);
 
-/// A step, ready to be called from any blocking thread.
+/// A step, ready to be called from any thread.
 #[derive(Clone)]
 pub(super) struct Step {
     /// `steps.NAME`, for health, dead letters and logs.
@@ -60,7 +60,7 @@ pub(super) enum Verdict {
     /// It goes on with this body.
     Replace(Bytes),
     /// It goes on with this body, in which one more field is sealed.
-    Seal(Bytes, SealedField),
+    Seal(SealedBody),
     /// It goes on as several, with these bodies.
     Split(Vec<Bytes>),
     /// It may pass later.
@@ -81,54 +81,63 @@ pub(super) enum Fall {
 }
 
 impl Step {
-    /// Runs the step over a batch. Blocking. The verdicts are those of the messages, in order.
+    /// Runs the step over a batch, and blocks for the turn. The verdicts are those of the messages, in order; what a short turn does not suffice
+    /// for is held for no time.
     #[must_use]
-    pub(super) fn run(&self, batch: &[&Message]) -> Vec<Verdict> {
+    pub(super) fn run(&self, batch: &[&Message], turn: Turn) -> Vec<Verdict> {
         let verdicts = match &self.work {
-            Work::Validate(validator) => self.judge(batch, validator.validate(batch), |()| Verdict::Pass),
+            Work::Validate(validator) => self.judge(batch, validator.in_turn(turn).validate(batch), turn, |()| Verdict::Pass),
             Work::Transform(transformer) => {
-                let fates = batch.iter().zip(transformer.transform(batch));
-                fates.map(|(message, fate)| self.decide(message, fate)).collect()
+                let fates = batch.iter().zip(transformer.in_turn(turn).transform(batch));
+                fates.map(|(message, fate)| self.decide(message, fate, turn)).collect()
             }
-            Work::Seal(sealer) => self.judge(batch, sealer.seal(batch), |(body, field)| Verdict::Seal(body, field)),
+            Work::Seal(sealer) => self.judge(batch, sealer.seal(batch, turn), turn, Verdict::Seal),
         };
         self.count_refusals(&verdicts);
         verdicts
     }
 
-    fn judge<A>(&self, batch: &[&Message], answers: Vec<Result<A, Failure>>, well: impl Fn(A) -> Verdict) -> Vec<Verdict> {
+    fn judge<A>(
+        &self,
+        batch: &[&Message],
+        answers: Vec<Result<A, Failure>>,
+        turn: Turn,
+        well: impl Fn(A) -> Verdict,
+    ) -> Vec<Verdict> {
         let verdict = |(message, answer): (&&Message, Result<A, Failure>)| match answer {
             Ok(answer) => well(answer),
-            Err(failure) => self.failed(message, failure),
+            Err(failure) => self.failed(message, failure, turn),
         };
         batch.iter().zip(answers).map(verdict).collect()
     }
 
-    fn decide(&self, message: &Message, fate: Fate) -> Verdict {
+    fn decide(&self, message: &Message, fate: Fate, turn: Turn) -> Verdict {
         match fate {
             Fate::Keep => Verdict::Pass,
             Fate::Replace(body) => Verdict::Replace(body),
             Fate::Split(bodies) => Verdict::Split(bodies),
             Fate::Drop => Verdict::Fall(Fall::Dropped),
             Fate::RetryAfter(delay) => Verdict::Hold(delay),
-            Fate::Reject(reason) => self.failed(message, Failure::Rejected(reason)),
-            Fate::Fault(fault) => self.failed(message, Failure::Fault(fault)),
+            Fate::Reject(reason) => self.failed(message, Failure::Rejected(reason), turn),
+            Fate::Fault(fault) => self.failed(message, Failure::Fault(fault), turn),
         }
     }
 
-    fn failed(&self, message: &Message, failure: Failure) -> Verdict {
+    fn failed(&self, message: &Message, failure: Failure, turn: Turn) -> Verdict {
         match failure {
             Failure::Rejected(reason) => Verdict::Fall(Fall::Refused(self.refusal(reason))),
+            Failure::Fault(fault) if fault.kind == FaultKind::Unavailable => self.hold(&fault, turn),
             Failure::Fault(fault) => self.faulted(message, &fault),
         }
     }
 
+    /// No instance, no key, or no time: that says nothing about the message.
+    fn hold(&self, fault: &Fault, turn: Turn) -> Verdict {
+        debug!(step = %self.stage, cause = %fault.message, ?turn, "the step cannot be called now");
+        Verdict::Hold(if turn == Turn::Short { Duration::ZERO } else { UNAVAILABLE })
+    }
+
     fn faulted(&self, message: &Message, fault: &Fault) -> Verdict {
-        // No instance, or no key: that says nothing about the message.
-        if fault.kind == FaultKind::Unavailable {
-            debug!(step = %self.stage, cause = %fault.message, "the step cannot be called now");
-            return Verdict::Hold(UNAVAILABLE);
-        }
         let name = fault.kind.name();
         if let Some(Books { telemetry, .. }) = &self.books {
             telemetry.count(Counter::StepFaults, &[("step", &self.stage), ("fault", name)], 1);

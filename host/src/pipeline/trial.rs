@@ -7,6 +7,7 @@ use super::chain::{Chain, Progress};
 use super::generation::Generation;
 use super::step::Fall;
 use crate::message::Message;
+use crate::plugin::Turn;
 use crate::source::Refusal;
 
 /// What becomes of a message. What a sink itself says of it is known only once a [`Courier`](super::Courier) has delivered it.
@@ -41,7 +42,7 @@ impl Trial {
 
     /// Takes messages through a chain; gives those that pass.
     fn pass(&mut self, chain: &Chain, messages: Vec<Message>) -> Vec<Message> {
-        let passage = match chain.advance(chain.enter(messages)) {
+        let passage = match chain.advance(chain.enter(messages), Turn::Whole) {
             Progress::Done(passage) => passage,
             Progress::Held(..) => {
                 self.held = true;

@@ -12,6 +12,7 @@ use super::guest_log::GuestLog;
 use super::instance::{Instance, StartError};
 use super::measure::Gauge;
 use super::state::Access;
+use super::turn::Turn;
 use super::v0_1::Pre;
 use super::{Kind, Parameters, Setup};
 use crate::message::Reason;
@@ -115,13 +116,17 @@ impl Pool {
     /// answer for an item at which the step fails.
     pub(super) fn answers<A>(
         &self,
+        turn: Turn,
         sizes: impl Iterator<Item = usize>,
         call: impl Fn(&mut Instance, Range<usize>) -> Result<Vec<A>, Fault>,
         blame: impl Fn(Fault) -> A,
     ) -> Vec<A> {
         let mut hunt = Hunt { pool: self, call, blame, answers: Vec::new() };
         for run in cut(sizes, self.max_batch_bytes()) {
-            hunt.run(run);
+            match turn {
+                Turn::Short => hunt.run_at_once(run),
+                Turn::Whole => hunt.run(run),
+            }
         }
         hunt.answers
     }
@@ -132,11 +137,11 @@ impl Pool {
     }
 
     fn take(&self) -> Result<Instance, Fault> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        match idle {
-            Some(instance) => Ok(instance),
-            None => self.make(),
-        }
+        self.take_idle().map_or_else(|| self.make(), Ok)
+    }
+
+    fn take_idle(&self) -> Option<Instance> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
     fn make(&self) -> Result<Instance, Fault> {
@@ -184,6 +189,18 @@ where
             Err(fault) if fresh && run.len() == 1 => self.fail(run, &fault),
             Err(_) if run.len() == 1 => self.isolate(run),
             Err(_) => self.halve(run),
+        }
+    }
+
+    /// For a short turn: tries once, and blames nobody for what goes wrong.
+    fn run_at_once(&mut self, run: Range<usize>) {
+        let instance = self.pool.take_idle().map(|mut instance| {
+            instance.set_timeout(Turn::Short.cut(self.pool.recipe.setup.limits.timeout));
+            instance
+        });
+        let instance = instance.ok_or_else(|| Fault::new(FaultKind::Unavailable, "no instance is ready"));
+        if let Err(fault) = self.attempt(instance, run.clone()) {
+            self.fail(run, &Fault::new(FaultKind::Unavailable, format!("a short turn does not suffice: {fault}")));
         }
     }
 

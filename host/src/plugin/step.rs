@@ -14,6 +14,7 @@ use super::instance::Instance;
 use super::measure::Gauge;
 use super::packed::Packed;
 use super::pool::{MakeError, Pool, Recipe};
+use super::turn::Turn;
 use super::{Kind, Manifest};
 use crate::message::{Message, Reason};
 use crate::secret::Secret;
@@ -31,15 +32,15 @@ pub enum Step {
 
 /// A step that says yes or no.
 #[derive(Clone)]
-pub struct Validator(Arc<Ready>);
+pub struct Validator(Caller);
 
 /// A step that may replace, split or drop a message.
 #[derive(Clone)]
-pub struct Transformer(Arc<Ready>);
+pub struct Transformer(Caller);
 
 /// A step that seals and opens bytes.
 #[derive(Clone)]
-pub struct Cipher(Arc<Ready>, Parameters);
+pub struct Cipher(Caller, Arc<Parameters>);
 
 /// What a cipher needs to be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,13 +58,22 @@ struct Ready {
     reads: Vec<String>,
 }
 
+/// Calls a step that is ready, in turns of this length.
+#[derive(Clone)]
+struct Caller {
+    ready: Arc<Ready>,
+    turn: Turn,
+}
+
 impl Step {
     pub(super) fn ready(recipe: Recipe, manifest: &Manifest) -> Result<Self, MakeError> {
         let ready = Arc::new(Ready { pool: Pool::warm(recipe)?, reads: manifest.reads.clone() });
-        match (ready.pool.recipe().kind, ready.pool.recipe().parameters.get().cloned()) {
-            (Kind::Validator, _) => Ok(Self::Validator(Validator(ready))),
-            (Kind::Transformer, _) => Ok(Self::Transformer(Transformer(ready))),
-            (Kind::Cipher, Some(parameters)) => Ok(Self::Cipher(Cipher(ready, parameters))),
+        let parameters = ready.pool.recipe().parameters.get().cloned().map(Arc::new);
+        let caller = Caller { ready, turn: Turn::Whole };
+        match (caller.ready.pool.recipe().kind, parameters) {
+            (Kind::Validator, _) => Ok(Self::Validator(Validator(caller))),
+            (Kind::Transformer, _) => Ok(Self::Transformer(Transformer(caller))),
+            (Kind::Cipher, Some(parameters)) => Ok(Self::Cipher(Cipher(caller, parameters))),
             (Kind::Cipher, None) => Err(MakeError::Parameters("`parameters` was never called".to_owned())),
         }
     }
@@ -71,8 +81,8 @@ impl Step {
     /// What its next instance has cost since it was made.
     pub(super) fn gauge(&self) -> Gauge {
         match self {
-            Self::Validator(Validator(ready)) | Self::Transformer(Transformer(ready)) | Self::Cipher(Cipher(ready, _)) => {
-                ready.pool.gauge()
+            Self::Validator(Validator(caller)) | Self::Transformer(Transformer(caller)) | Self::Cipher(Cipher(caller, _)) => {
+                caller.ready.pool.gauge()
             }
         }
     }
@@ -89,30 +99,48 @@ impl Step {
 }
 
 impl Validator {
+    /// The same step, called in turns of this length.
+    #[must_use]
+    pub fn in_turn(&self, turn: Turn) -> Self {
+        Self(self.0.in_turn(turn))
+    }
+
     /// One verdict for each message, in order.
     #[must_use]
     pub fn validate<M: Borrow<Message>>(&self, batch: &[M]) -> Vec<Result<(), Failure>> {
         let call = |instance: &mut Instance, run: Range<usize>| {
-            let rejections = instance.validate(self.0.pack(batch, &run)?)?;
+            let rejections = instance.validate(self.0.ready.pack(batch, &run)?)?;
             verdicts(run.len(), rejections).map_err(|problem| Fault::nonsense("validate", problem))
         };
-        self.0.pool.answers(sizes(batch), call, |fault| Err(Failure::Fault(fault)))
+        self.0.answers(sizes(batch), call, |fault| Err(Failure::Fault(fault)))
     }
 }
 
 impl Transformer {
+    /// The same step, called in turns of this length.
+    #[must_use]
+    pub fn in_turn(&self, turn: Turn) -> Self {
+        Self(self.0.in_turn(turn))
+    }
+
     /// One fate for each message, in order.
     #[must_use]
     pub fn transform<M: Borrow<Message>>(&self, batch: &[M]) -> Vec<Fate> {
         let call = |instance: &mut Instance, run: Range<usize>| {
-            let answer = instance.transform(self.0.pack(batch, &run)?)?;
+            let answer = instance.transform(self.0.ready.pack(batch, &run)?)?;
             fates(run.len(), answer).map_err(|problem| Fault::nonsense("transform", problem))
         };
-        self.0.pool.answers(sizes(batch), call, Fate::Fault)
+        self.0.answers(sizes(batch), call, Fate::Fault)
     }
 }
 
 impl Cipher {
+    /// The same step, called in turns of this length.
+    #[must_use]
+    pub fn in_turn(&self, turn: Turn) -> Self {
+        Self(self.0.in_turn(turn), Arc::clone(&self.1))
+    }
+
     /// How to call it.
     #[must_use]
     pub fn parameters(&self) -> &Parameters {
@@ -153,7 +181,7 @@ impl Cipher {
             let call = |instance: &mut Instance, run: Range<usize>| call(instance, run.len(), lists.map(|list| list.slice(&run)));
             call_in_parts(instance, run, &call)
         };
-        self.0.pool.answers(sizes, call, |fault| Err(Failure::Fault(fault)))
+        self.0.answers(sizes, call, |fault| Err(Failure::Fault(fault)))
     }
 }
 
@@ -182,6 +210,22 @@ fn sizes<M: Borrow<Message>>(batch: &[M]) -> impl Iterator<Item = usize> {
     batch.iter().map(|message| message.borrow().body.len())
 }
 
+impl Caller {
+    fn in_turn(&self, turn: Turn) -> Self {
+        Self { ready: Arc::clone(&self.ready), turn }
+    }
+
+    /// As [`Pool::answers`].
+    fn answers<A>(
+        &self,
+        sizes: impl Iterator<Item = usize>,
+        call: impl Fn(&mut Instance, Range<usize>) -> Result<Vec<A>, Fault>,
+        blame: impl Fn(Fault) -> A,
+    ) -> Vec<A> {
+        self.ready.pool.answers(self.turn, sizes, call, blame)
+    }
+}
+
 impl Ready {
     fn pack<M: Borrow<Message>>(&self, batch: &[M], run: &Range<usize>) -> Result<Batch, Fault> {
         let messages = batch.get(run.clone()).unwrap_or_default();
@@ -195,19 +239,19 @@ impl Ready {
 
 impl fmt::Debug for Validator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.show(f, "Validator")
+        self.0.ready.show(f, "Validator")
     }
 }
 
 impl fmt::Debug for Transformer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.show(f, "Transformer")
+        self.0.ready.show(f, "Transformer")
     }
 }
 
 impl fmt::Debug for Cipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.show(f, "Cipher")
+        self.0.ready.show(f, "Cipher")
     }
 }
 

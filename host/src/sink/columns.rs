@@ -47,3 +47,14 @@ pub enum Value {
         pointer: Pointer,
     },
 }
+
+impl Value {
+    /// Where it comes from in the body; none where it does not.
+    #[must_use]
+    pub fn pointer(&self) -> Option<&Pointer> {
+        match self {
+            Self::Pointer { pointer, .. } => Some(pointer),
+            Self::Metadata { .. } | Self::Constant { .. } | Self::IsSealed { .. } | Self::KeyId { .. } => None,
+        }
+    }
+}

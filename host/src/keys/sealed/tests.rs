@@ -17,9 +17,9 @@ fn field(text: &str) -> Pointer {
 }
 
 fn written(cipher: &str, key_id: &KeyId, binding: &[u8; BINDING_BYTES], nonce: &[u8], sealed: &[u8]) -> String {
-    let mut text = String::new();
+    let mut text = Vec::new();
     Sealed::write(&mut text, cipher, key_id, binding, nonce, sealed);
-    text
+    String::from_utf8(text).unwrap()
 }
 
 #[test]

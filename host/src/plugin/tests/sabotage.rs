@@ -4,7 +4,7 @@ use std::thread;
 
 use super::*;
 use crate::message::Reason;
-use crate::plugin::{Cipher, Failure, Fate, Packed, Transformer, Validator};
+use crate::plugin::{Cipher, Failure, Fate, Packed, Transformer, Turn, Validator};
 use crate::secret::Secret;
 
 fn validator(setup: Setup) -> Validator {
@@ -51,6 +51,23 @@ fn transformed(transformer: &Transformer, batch: &[Message]) -> Vec<&'static str
         Fate::Fault(fault) => Some(fault),
         other => panic!("{other:?}"),
     }))
+}
+
+#[test]
+fn a_short_turn_answers_for_all_or_blames_nobody_and_a_whole_one_finds_who_it_is() {
+    for (command, fault) in [("trap", "trap"), ("spin", "deadline")] {
+        let whole = validator(impatient(json!({})));
+        let short = whole.in_turn(Turn::Short);
+        assert_eq!(validated(&short, &batch("behave", &[])), ["-"; 9]);
+        assert_eq!(validated(&short, &batch(command, &[2])), ["unavailable"; 9]);
+        assert_eq!(
+            validated(&short, &batch("behave", &[])),
+            ["unavailable"; 9],
+            "its instance is lost, and a short turn makes none"
+        );
+        assert_eq!(validated(&whole, &batch(command, &[2])), expected(fault, &[2]));
+        assert_eq!(validated(&short, &batch("behave", &[])), ["-"; 9]);
+    }
 }
 
 #[test]

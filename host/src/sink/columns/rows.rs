@@ -1,11 +1,12 @@
 //! Rows out of messages: the columns' values of a whole batch, column by column, and the messages that can never be a row.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
 use super::{Column, Value};
-use crate::message::{Fields, Found, Message, Pointer, Reason, SealedField};
+use crate::message::{Fields, Message, Pointer, Reason, SealedField};
 use crate::source::StageError;
 
 /// The columns of one sink, ready to be filled from many messages.
@@ -14,14 +15,13 @@ pub struct Columns {
     columns: Vec<Filled>,
     /// Every pointer that a column reads, looked up in one pass.
     fields: Fields,
-    reads_body: bool,
 }
 
 /// One column, and what it needs of a message.
 #[derive(Clone, Debug)]
 struct Filled {
     column: Column,
-    /// Where [`Found`] has the column's value; only for a column that reads the body.
+    /// Which of the fields is the column's value; only for a column that reads the body.
     field: Option<usize>,
     must_be_sealed: bool,
 }
@@ -50,20 +50,19 @@ impl Columns {
     /// # Errors
     /// Fails when `require_sealed` names what is no column, or one that takes no field of the body: nothing could then hold it back.
     pub fn new(columns: &[Column], require_sealed: &[String]) -> Result<Self, StageError> {
-        let guarded = |name: &String| columns.iter().any(|column| column.name == *name && pointer_of(column).is_some());
+        let guarded = |name: &String| columns.iter().any(|column| column.name == *name && column.value.pointer().is_some());
         if let Some(name) = require_sealed.iter().find(|name| !guarded(name)) {
             let message = format!("`require_sealed` names {name:?}, which is no column that takes a field of the body");
             return Err(StageError { code: "settings".into(), message, needs_operator: true });
         }
         let mut indexes = 0..;
         let prepare = |column: &Column| Filled {
-            field: pointer_of(column).and_then(|_| indexes.next()),
+            field: column.value.pointer().and_then(|_| indexes.next()),
             must_be_sealed: require_sealed.contains(&column.name),
             column: column.clone(),
         };
         let filled: Vec<Filled> = columns.iter().map(prepare).collect();
-        let fields = Fields::new(columns.iter().filter_map(pointer_of));
-        Ok(Self { reads_body: filled.iter().any(|column| column.field.is_some()), columns: filled, fields })
+        Ok(Self { columns: filled, fields: Fields::new(columns.iter().filter_map(|column| column.value.pointer())) })
     }
 
     /// Names of the columns, in the order of [`Rows::values`].
@@ -74,7 +73,7 @@ impl Columns {
     /// Where a column's value comes from in the body; none for a column that does not read it.
     #[must_use]
     pub fn pointer(&self, name: &str) -> Option<&Pointer> {
-        self.columns.iter().find(|column| column.column.name == name).and_then(|column| pointer_of(&column.column))
+        self.columns.iter().find(|column| column.column.name == name).and_then(|column| column.column.value.pointer())
     }
 
     /// The rows of a batch. A message that can be no row is refused, and the others are not held up by it.
@@ -86,8 +85,9 @@ impl Columns {
             refused: Vec::new(),
         };
         let mut row = Vec::with_capacity(self.columns.len());
+        let mut finder = Finder { fields: &self.fields, known: None, found: Vec::new() };
         for (index, message) in batch.iter().enumerate() {
-            match self.fill(message, &mut row) {
+            match finder.find(message).and_then(|found| self.fill(message, found, &mut row)) {
                 Ok(()) => {
                     rows.messages.push(index);
                     rows.values.iter_mut().zip(row.drain(..)).for_each(|(column, value)| column.push(value));
@@ -98,29 +98,73 @@ impl Columns {
         rows
     }
 
-    /// Fills `row` with the values of one message.
-    fn fill<'a>(&'a self, message: &'a Message, row: &mut Vec<Option<Cow<'a, str>>>) -> Result<(), Reason> {
+    /// Fills `row` with the values of one message, in which `found` are the JSON texts of the fields.
+    fn fill<'a>(
+        &'a self,
+        message: &'a Message,
+        found: &[Option<&'a str>],
+        row: &mut Vec<Option<Cow<'a, str>>>,
+    ) -> Result<(), Reason> {
         row.clear();
-        let found = if self.reads_body { self.fields.find(&message.body).map_err(|error| not_json(&error))? } else { Vec::new() };
         for column in &self.columns {
-            let value = column.value(message, &found)?;
-            if value.as_ref().is_some_and(|text| text.contains('\0')) {
-                return Err(column.about("nul_not_storable", "holds U+0000, which the database cannot store"));
-            }
-            row.push(value);
+            row.push(column.value(message, found)?);
         }
         Ok(())
     }
 }
 
+/// Finds the fields of one message after the other.
+struct Finder<'f, 'a> {
+    fields: &'f Fields,
+    /// Where the outlines that the messages bring have these fields; none where they do not have all of them.
+    known: Option<(&'a Arc<Fields>, Option<Vec<usize>>)>,
+    found: Vec<Option<&'a str>>,
+}
+
+impl<'a> Finder<'_, 'a> {
+    fn find(&mut self, message: &'a Message) -> Result<&[Option<&'a str>], Reason> {
+        self.found.clear();
+        if self.fields.pointers().is_empty() {
+            return Ok(&self.found);
+        }
+        let outline = message.outline.as_ref().inspect(|outline| self.know(outline.fields()));
+        match outline.zip(self.known.as_ref().and_then(|(_, indexes)| indexes.as_deref())) {
+            Some((outline, indexes)) => self.found.extend(indexes.iter().map(|index| outline.text(&message.body, *index))),
+            None => {
+                let found = self.fields.find(&message.body).map_err(|error| not_json(&error))?;
+                self.found.extend(found.into_iter().map(|raw| raw.map(RawValue::get)));
+            }
+        }
+        Ok(&self.found)
+    }
+
+    /// Nearly always all messages of a batch bring the same.
+    fn know(&mut self, fields: &'a Arc<Fields>) {
+        if self.known.as_ref().is_none_or(|(known, _)| !Arc::ptr_eq(known, fields)) {
+            self.known = Some((fields, fields.indexes(self.fields.pointers())));
+        }
+    }
+}
+
 impl Filled {
-    fn value<'a>(&'a self, message: &'a Message, found: &Found<'a>) -> Result<Option<Cow<'a, str>>, Reason> {
+    /// The value, without what no database can hold.
+    fn value<'a>(&'a self, message: &'a Message, found: &[Option<&'a str>]) -> Result<Option<Cow<'a, str>>, Reason> {
+        let value = self.take(message, found)?;
+        // What stands in a JSON text as it is holds no control character.
+        let is_checked = self.field.is_some() && matches!(value, Some(Cow::Borrowed(_)));
+        if !is_checked && value.as_ref().is_some_and(|text| text.contains('\0')) {
+            return Err(self.about("nul_not_storable", "holds U+0000, which the database cannot store"));
+        }
+        Ok(value)
+    }
+
+    fn take<'a>(&'a self, message: &'a Message, found: &[Option<&'a str>]) -> Result<Option<Cow<'a, str>>, Reason> {
         match &self.column.value {
             Value::Pointer { pointer, default } => {
                 if self.must_be_sealed && seal_of(message, pointer).is_none() {
                     return Err(self.about("not_sealed", "must be sealed, and the host has not seen it sealed"));
                 }
-                let raw = self.field.and_then(|index| found.get(index).copied().flatten());
+                let raw = self.field.and_then(|index| *found.get(index)?);
                 let value =
                     raw.map(text_of).transpose().map_err(|()| self.about("lone_surrogate", "holds half a surrogate pair"))?;
                 Ok(value.flatten().or(default.as_deref().map(Cow::Borrowed)))
@@ -138,17 +182,10 @@ impl Filled {
     /// A reason about this column's value.
     fn about(&self, code: &'static str, what: &str) -> Reason {
         let reason = Reason::new(code, format!("the value of column {:?} {what}", self.column.name));
-        match pointer_of(&self.column) {
+        match self.column.value.pointer() {
             Some(pointer) => reason.at(pointer),
             None => reason,
         }
-    }
-}
-
-fn pointer_of(column: &Column) -> Option<&Pointer> {
-    match &column.value {
-        Value::Pointer { pointer, .. } => Some(pointer),
-        Value::Metadata { .. } | Value::Constant { .. } | Value::IsSealed { .. } | Value::KeyId { .. } => None,
     }
 }
 
@@ -158,8 +195,7 @@ fn seal_of<'a>(message: &'a Message, pointer: &Pointer) -> Option<&'a SealedFiel
 
 /// The text of a JSON string, the JSON text of anything else, nothing for `null`. Fails on half a surrogate pair, the one thing that
 /// a well-formed JSON string may say and no text can hold.
-fn text_of(raw: &RawValue) -> Result<Option<Cow<'_, str>>, ()> {
-    let text = raw.get();
+fn text_of(text: &str) -> Result<Option<Cow<'_, str>>, ()> {
     let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
         return Ok((text != "null").then_some(Cow::Borrowed(text)));
     };
@@ -176,12 +212,10 @@ fn not_json(error: &serde_json::Error) -> Reason {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
 
     use super::*;
-    use crate::message::{MessageId, NoProperties, Properties};
+    use crate::message::{MessageId, NoProperties, Outline, Properties};
 
     fn pointer(text: &str) -> Pointer {
         text.parse().expect("a pointer")
@@ -221,6 +255,20 @@ mod tests {
         let row = first_row(&columns, message(body)).expect("a row");
         let expected = ["x\"A\n😀", r#"{"k": [1,  2]}"#, "1.50", "", "true"];
         assert_eq!(row, expected.map(|text| Some(text.to_owned())));
+    }
+
+    #[test]
+    fn a_body_whose_outline_has_every_field_is_not_read_again() {
+        let columns = [at("a", "/a"), at("b", "/b")];
+        let outlined = |pointers: &[&str]| {
+            let pointers: Vec<Pointer> = pointers.iter().map(|text| pointer(text)).collect();
+            // Of another body of this length, so that it shows who was asked.
+            let outline = Outline::read(&Arc::new(Fields::new(&pointers)), br#"{"b":"x","a":"y"}"#).expect("JSON");
+            Message { outline: Some(outline), ..message(r#"{"a":"x","b":"y"}"#) }
+        };
+        let row = |a: &str, b: &str| Ok(vec![Some(a.to_owned()), Some(b.to_owned())]);
+        assert_eq!(first_row(&columns, outlined(&["/none", "/b", "/a"])), row("y", "x"));
+        assert_eq!(first_row(&columns, outlined(&["/a"])), row("x", "y"));
     }
 
     #[test]
