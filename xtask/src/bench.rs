@@ -21,10 +21,17 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
 }
 
-/// Builds both in the release profile and runs the bench program, which owns the servers, the load and the clock.
+/// Builds the host and what measures it in the release profile. Always all of it: by itself each would be built with other features of its dependencies,
+/// and they and the host once more.
+fn build() -> Result<()> {
+    let packages = ["--package", "tidegate", "--package", "tidegate-bench", "--package", "tidegate-bench-steps"];
+    workspace::cargo(&[&["build", "--release"], packages.as_slice()].concat())
+}
+
+/// Runs the bench program, which owns the servers, the load and the clock.
 fn pipelines(part: &str, arguments: &[String]) -> Result<()> {
     let plugins = workspace::build_plugins()?;
-    workspace::cargo(&["build", "--release", "--package", "tidegate", "--package", "tidegate-bench"])?;
+    build()?;
     let release = workspace::target().join("release");
     let mut command = Command::new(release.join("tidegate-bench"));
     command.arg(part).arg("--host").arg(release.join("tidegate"));
@@ -38,10 +45,10 @@ fn pipelines(part: &str, arguments: &[String]) -> Result<()> {
     workspace::run(command.args(arguments))
 }
 
-/// Builds the program that measures steps, which needs no server, and runs it.
+/// Runs the program that measures steps, which needs no server.
 fn steps(arguments: &[String]) -> Result<()> {
     let plugins = workspace::build_plugins()?;
-    workspace::cargo(&["build", "--release", "--package", "tidegate-bench-steps"])?;
+    build()?;
     let mut command = Command::new(workspace::target().join("release/tidegate-bench-steps"));
     command.arg("compare").arg("--plugins").arg(plugins).args(arguments);
     workspace::run(&mut command)
