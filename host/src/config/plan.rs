@@ -25,7 +25,7 @@ pub struct Plan {
     pub through: Vec<Arc<str>>,
     /// `pipeline.batch`: how batches are cut.
     pub batch: Batch,
-    /// `pipeline.workers`: batches that are in the steps at one time. Default: the number of cores.
+    /// `pipeline.workers`: batches that are in the steps at one time, where those take longer than a short turn. Default: the number of cores.
     pub workers: usize,
     /// `pipeline.drain_timeout`: longest wait for what is in flight when stopping. Default: 20s.
     pub drain_timeout: Duration,

@@ -12,7 +12,7 @@ use super::guest_log::GuestLog;
 use super::instance::{Instance, StartError};
 use super::measure::Gauge;
 use super::state::Access;
-use super::turn::Turn;
+use super::turn::{SHORT, Turn};
 use super::v0_1::Pre;
 use super::{Kind, Parameters, Setup};
 use crate::message::Reason;
@@ -195,7 +195,7 @@ where
     /// For a short turn: tries once, and blames nobody for what goes wrong.
     fn run_at_once(&mut self, run: Range<usize>) {
         let instance = self.pool.take_idle().map(|mut instance| {
-            instance.set_timeout(Turn::Short.cut(self.pool.recipe.setup.limits.timeout));
+            instance.set_timeout(self.pool.recipe.setup.limits.timeout.min(SHORT));
             instance
         });
         let instance = instance.ok_or_else(|| Fault::new(FaultKind::Unavailable, "no instance is ready"));

@@ -179,7 +179,7 @@ impl Cipher {
         let sizes = (0..items.len()).map(|index| lists.iter().map(|list| list.get(index).map_or(0, <[u8]>::len)).sum());
         let call = |instance: &mut Instance, run: Range<usize>| {
             let call = |instance: &mut Instance, run: Range<usize>| call(instance, run.len(), lists.map(|list| list.slice(&run)));
-            call_in_parts(instance, run, &call)
+            call_in_parts(instance, run, self.0.turn, &call)
         };
         self.0.answers(sizes, call, |fault| Err(Failure::Fault(fault)))
     }
@@ -188,19 +188,23 @@ impl Cipher {
 /// What a cipher gives: an entry for each item.
 type Items = Vec<Result<Bytes, Failure>>;
 
-/// A cipher refuses a call as a whole. Its parts are tried then, so that an item which it cannot bear takes no other with it.
+/// A cipher refuses a call as a whole. Its parts are tried then, in a whole turn, so that an item which it cannot bear takes no other with it.
 fn call_in_parts(
     instance: &mut Instance,
     run: Range<usize>,
+    turn: Turn,
     call: &impl Fn(&mut Instance, Range<usize>) -> Result<Result<Items, Reason>, Fault>,
 ) -> Result<Items, Fault> {
     match call(instance, run.clone())? {
         Ok(items) => Ok(items),
         Err(reason) if run.len() <= 1 => Ok(vec![Err(Failure::Rejected(reason)); run.len()]),
+        Err(_) if turn == Turn::Short => {
+            Err(Fault::new(FaultKind::Unavailable, "the call is refused, and its parts are not tried"))
+        }
         Err(_) => {
             let middle = run.start + run.len() / 2;
-            let mut items = call_in_parts(instance, run.start..middle, call)?;
-            items.extend(call_in_parts(instance, middle..run.end, call)?);
+            let mut items = call_in_parts(instance, run.start..middle, turn, call)?;
+            items.extend(call_in_parts(instance, middle..run.end, turn, call)?);
             Ok(items)
         }
     }

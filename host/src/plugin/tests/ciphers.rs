@@ -1,7 +1,7 @@
 //! Ciphers: what they seal, what they open, and that they hold a key only for the length of a call.
 
 use super::*;
-use crate::plugin::{Cipher, Failure, Packed, Parameters};
+use crate::plugin::{Cipher, Failure, FaultKind, Packed, Parameters, Turn};
 use crate::secret::Secret;
 
 fn cipher(name: &str) -> Cipher {
@@ -57,6 +57,15 @@ fn a_key_of_another_length_is_rejected_and_not_a_fault() {
     let nonces = packed(&[&[1; 12], &[2; 12]]);
     let answers = aes_gcm().seal(&Secret::from("short"), &nonces, &items, &items);
     assert!(answers.iter().all(|item| matches!(item, Err(Failure::Rejected(_)))), "{answers:?}");
+}
+
+#[test]
+fn a_call_that_is_refused_is_not_tried_in_parts_in_a_short_turn() {
+    let items = packed(&[b"one", b"two"]);
+    let nonces = packed(&[&[1; 12], &[2; 12]]);
+    let answers = aes_gcm().in_turn(Turn::Short).seal(&Secret::from("short"), &nonces, &items, &items);
+    let unavailable = |item: &_| matches!(item, Err(Failure::Fault(Fault { kind: FaultKind::Unavailable, .. })));
+    assert!(answers.len() == 2 && answers.iter().all(unavailable), "{answers:?}");
 }
 
 #[test]

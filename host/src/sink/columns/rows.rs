@@ -149,17 +149,7 @@ impl<'a> Finder<'_, 'a> {
 impl Filled {
     /// The value, without what no database can hold.
     fn value<'a>(&'a self, message: &'a Message, found: &[Option<&'a str>]) -> Result<Option<Cow<'a, str>>, Reason> {
-        let value = self.take(message, found)?;
-        // What stands in a JSON text as it is holds no control character.
-        let is_checked = self.field.is_some() && matches!(value, Some(Cow::Borrowed(_)));
-        if !is_checked && value.as_ref().is_some_and(|text| text.contains('\0')) {
-            return Err(self.about("nul_not_storable", "holds U+0000, which the database cannot store"));
-        }
-        Ok(value)
-    }
-
-    fn take<'a>(&'a self, message: &'a Message, found: &[Option<&'a str>]) -> Result<Option<Cow<'a, str>>, Reason> {
-        match &self.column.value {
+        let value = match &self.column.value {
             Value::Pointer { pointer, default } => {
                 if self.must_be_sealed && seal_of(message, pointer).is_none() {
                     return Err(self.about("not_sealed", "must be sealed, and the host has not seen it sealed"));
@@ -167,16 +157,24 @@ impl Filled {
                 let raw = self.field.and_then(|index| *found.get(index)?);
                 let value =
                     raw.map(text_of).transpose().map_err(|()| self.about("lone_surrogate", "holds half a surrogate pair"))?;
-                Ok(value.flatten().or(default.as_deref().map(Cow::Borrowed)))
+                match value.flatten() {
+                    // What stands in a JSON text as it is holds no control character.
+                    Some(Cow::Borrowed(text)) => return Ok(Some(Cow::Borrowed(text))),
+                    other => other.or(default.as_deref().map(Cow::Borrowed)),
+                }
             }
-            Value::Metadata { key } if key == "message-id" => Ok(message.id.as_ref().map(|id| Cow::Borrowed(id.as_str()))),
-            Value::Metadata { key } => Ok(message.properties.get(key)),
-            Value::Constant { text } => Ok(Some(Cow::Borrowed(text))),
+            Value::Metadata { key } if key == "message-id" => message.id.as_ref().map(|id| Cow::Borrowed(id.as_str())),
+            Value::Metadata { key } => message.properties.get(key),
+            Value::Constant { text } => Some(Cow::Borrowed(&**text)),
             Value::IsSealed { pointer } => {
-                Ok(Some(Cow::Borrowed(if seal_of(message, pointer).is_some() { "true" } else { "false" })))
+                Some(Cow::Borrowed(if seal_of(message, pointer).is_some() { "true" } else { "false" }))
             }
-            Value::KeyId { pointer } => Ok(seal_of(message, pointer).map(|seal| Cow::Borrowed(&*seal.key_id))),
+            Value::KeyId { pointer } => seal_of(message, pointer).map(|seal| Cow::Borrowed(&*seal.key_id)),
+        };
+        if value.as_ref().is_some_and(|text| text.contains('\0')) {
+            return Err(self.about("nul_not_storable", "holds U+0000, which the database cannot store"));
         }
+        Ok(value)
     }
 
     /// A reason about this column's value.
@@ -298,6 +296,8 @@ mod tests {
         let refused = |code: &str| (code.to_owned(), Some("/message/content".to_owned()));
         assert_eq!(code(&columns, r#"{"message":{"content":"a\u0000b"}}"#), refused("nul_not_storable"));
         assert_eq!(code(&columns, r#"{"message":{"content":"\ud800"}}"#), refused("lone_surrogate"));
+        let with_default = Value::Pointer { pointer: pointer("/message/content"), default: Some("a\0b".into()) };
+        assert_eq!(code(&[column("content", with_default)], "{}"), refused("nul_not_storable"));
     }
 
     #[test]
