@@ -3,6 +3,7 @@
 //! A source opens a [`Window`] a connection and takes messages into it. Each [`Delivery`] is settled by value; once all that a message
 //! became is settled, and all before it, the window's mark passes it and the source acknowledges up to the mark.
 
+use std::borrow::{Borrow, BorrowMut};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -194,11 +195,23 @@ impl Delivery {
     }
 }
 
+impl Borrow<Message> for Delivery {
+    fn borrow(&self) -> &Message {
+        &self.message
+    }
+}
+
+impl BorrowMut<Message> for Delivery {
+    fn borrow_mut(&mut self) -> &mut Message {
+        &mut self.message
+    }
+}
+
 impl Duty {
     /// Whether half of the window that it belongs to is out: who holds its message up much longer holds up every lane.
     #[must_use]
     pub fn is_pressing(&self) -> bool {
-        self.window.outstanding() >= self.window.limit.load(Ordering::Relaxed).div_ceil(2)
+        self.window.outstanding() >= self.window.limit().div_ceil(2)
     }
 
     /// Whether both are for the same upstream message.

@@ -3,10 +3,12 @@
 mod fields;
 mod outline;
 mod pointer;
+mod seals;
 
 pub use fields::{Fields, Found};
-pub use outline::Outline;
+pub use outline::{Outline, Outlines, Place};
 pub use pointer::{Pointer, PointerError};
+pub use seals::{SealedField, Seals};
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -65,15 +67,6 @@ impl Properties for NoProperties {
     }
 }
 
-/// A field that the host itself saw sealed. What a message says of itself is not trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SealedField {
-    /// Where in the body.
-    pub pointer: Pointer,
-    /// The key that sealed it.
-    pub key_id: Arc<str>,
-}
-
 /// UTF-8's, which some producers write and JSON does not allow.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -89,7 +82,7 @@ pub struct Message {
     /// What came with the bytes.
     pub properties: Arc<dyn Properties>,
     /// The fields that are sealed in `body`. Emptied when a step replaces the body.
-    pub sealed: Vec<SealedField>,
+    pub sealed: Seals,
     /// Where fields stand in `body`; none where nobody has looked since it changed.
     pub outline: Option<Outline>,
 }
@@ -99,21 +92,21 @@ impl Message {
     #[must_use]
     pub fn new(id: Option<MessageId>, original: Bytes, properties: Arc<dyn Properties>) -> Self {
         let body = if original.starts_with(BYTE_ORDER_MARK) { original.slice(BYTE_ORDER_MARK.len()..) } else { original.clone() };
-        Self { id, body, original, properties, sealed: Vec::new(), outline: None }
+        Self { id, body, original, properties, sealed: Seals::default(), outline: None }
     }
 
     /// Gives it another body: nothing in it counts as sealed any more.
     pub fn replace_body(&mut self, body: Bytes) {
         self.body = body;
-        self.sealed.clear();
+        self.sealed = Seals::default();
         self.outline = None;
     }
 
-    /// Gives it a body in which one more field is sealed, and every other one is as it was.
-    pub fn seal(&mut self, body: Bytes, field: SealedField, outline: Outline) {
+    /// Gives it a body in which these fields are sealed, and every other one is as it was.
+    pub fn seal(&mut self, body: Bytes, sealed: Seals, outline: Option<Outline>) {
         self.body = body;
-        self.sealed.push(field);
-        self.outline = Some(outline);
+        self.sealed = sealed;
+        self.outline = outline;
     }
 
     /// One of the messages that it is split into, by its index. Parts get ids of their own, or a sink that is idempotent by id would keep
@@ -121,7 +114,7 @@ impl Message {
     #[must_use]
     pub fn part(&self, index: usize, body: Bytes) -> Self {
         let id = self.id.as_ref().and_then(|id| MessageId::new(&format!("{}.{}", id.as_str(), index + 1)));
-        Self { id, body, sealed: Vec::new(), outline: None, ..self.clone() }
+        Self { id, body, sealed: Seals::default(), outline: None, ..self.clone() }
     }
 
     /// The id for logs: escaped, or `-`.

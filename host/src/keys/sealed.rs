@@ -162,35 +162,30 @@ pub fn binding(id: Option<&MessageId>, field: &Pointer) -> [u8; BINDING_BYTES] {
 #[derive(Clone, Debug)]
 pub struct Binder {
     field: String,
+    /// What is hashed: kept, so that the next one has the room.
+    text: Vec<u8>,
 }
 
 impl Binder {
     /// For this field.
     #[must_use]
     pub fn new(field: &Pointer) -> Self {
-        Self { field: field.to_string() }
+        Self { field: field.to_string(), text: Vec::new() }
     }
 
     /// What a value of this message is bound to; without an id, to the field alone.
     #[must_use]
-    pub fn bind(&self, id: Option<&MessageId>) -> [u8; BINDING_BYTES] {
-        let mut hash = Sha256::new().chain_update(DOMAIN);
-        match id.map(MessageId::as_str) {
-            None => hash.update([0]),
-            Some(id) => {
-                hash.update([1]);
-                update_with_length(&mut hash, id);
-            }
+    pub fn bind(&mut self, id: Option<&MessageId>) -> [u8; BINDING_BYTES] {
+        self.text.clear();
+        self.text.extend_from_slice(DOMAIN);
+        self.text.push(id.is_some().into());
+        for part in id.map(MessageId::as_str).into_iter().chain([self.field.as_str()]) {
+            // With its length in front, so that no two pairs of texts are hashed alike.
+            self.text.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            self.text.extend_from_slice(part.as_bytes());
         }
-        update_with_length(&mut hash, &self.field);
-        *hash.finalize().first_chunk().expect("SHA-256 gives 32 bytes")
+        *Sha256::digest(&self.text).first_chunk().expect("SHA-256 gives 32 bytes")
     }
-}
-
-/// With its length in front, so that no two pairs of texts are hashed alike.
-fn update_with_length(hash: &mut Sha256, text: &str) {
-    hash.update((text.len() as u64).to_be_bytes());
-    hash.update(text);
 }
 
 /// Encodes several slices as if they were one, without joining them first.

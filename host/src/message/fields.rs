@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Pointer;
+use super::{Place, Pointer};
 
 /// A set of pointers, ready to look up in many bodies.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +24,8 @@ struct Node {
     children: Vec<(String, Node)>,
 }
 
-/// What was found: one raw value a pointer, as it stands in the body.
-pub type Found<'a> = Vec<Option<&'a RawValue>>;
+/// What was found: the JSON text of one value a pointer, as it stands in the body.
+pub type Found<'a> = Vec<Option<&'a str>>;
 
 impl Fields {
     /// Prepares the pointers; [`Self::find`] answers in their order.
@@ -51,13 +51,25 @@ impl Fields {
     /// Fails when the body is no JSON text, or has a number beyond every double, or half a surrogate pair, in the place of an object that a
     /// pointer leads through.
     pub fn find<'a>(&self, body: &'a [u8]) -> Result<Found<'a>, serde_json::Error> {
-        let mut found = vec![None; self.pointers.len()];
+        let mut places = Vec::new();
+        let text = self.locate(body, &mut places)?;
+        Ok(places.into_iter().map(|place| text.get(place?)).collect())
+    }
+
+    /// As [`Self::find`], but adds to `places` where each value stands. Gives the body as text.
+    ///
+    /// # Errors
+    /// The same, and nothing is added.
+    pub fn locate<'a>(&self, body: &'a [u8], places: &mut Vec<Place>) -> Result<&'a str, serde_json::Error> {
         // Once for the whole body: a parser of bytes does not look at the strings that it passes over.
         let text = std::str::from_utf8(body).map_err(serde::de::Error::custom)?;
+        let first = places.len();
+        places.resize(first + self.pointers.len(), None);
         let mut document = serde_json::Deserializer::from_str(text);
-        Look { node: &self.root, found: &mut found }.deserialize(&mut document)?;
-        document.end()?;
-        Ok(found)
+        let found = places.get_mut(first..).unwrap_or_default();
+        let read = Look { node: &self.root, found, text }.deserialize(&mut document).and_then(|()| document.end());
+        read.inspect_err(|_| places.truncate(first))?;
+        Ok(text)
     }
 }
 
@@ -77,7 +89,7 @@ impl Node {
     }
 
     /// A later value of the same key hides all that an earlier one gave.
-    fn forget(&self, found: &mut Found<'_>) {
+    fn forget(&self, found: &mut [Place]) {
         for index in &self.wanted {
             if let Some(slot) = found.get_mut(*index) {
                 *slot = None;
@@ -90,7 +102,9 @@ impl Node {
 /// A value, noted where its node wants it, and looked into where the node has children. What nobody wants is passed over in the same pass.
 struct Look<'n, 'f, 'a> {
     node: &'n Node,
-    found: &'f mut Found<'a>,
+    found: &'f mut [Place],
+    /// The whole body.
+    text: &'a str,
 }
 
 impl<'de> DeserializeSeed<'de> for Look<'_, '_, 'de> {
@@ -102,9 +116,10 @@ impl<'de> DeserializeSeed<'de> for Look<'_, '_, 'de> {
             return deserializer.deserialize_any(self);
         }
         let value = <&'de RawValue>::deserialize(deserializer)?;
+        let start = value.get().as_ptr() as usize - self.text.as_ptr() as usize;
         for index in &self.node.wanted {
             if let Some(slot) = self.found.get_mut(*index) {
-                *slot = Some(value);
+                *slot = Some(start..start + value.get().len());
             }
         }
         if self.node.children.is_empty() {
@@ -125,7 +140,7 @@ impl<'de> Visitor<'de> for Look<'_, '_, 'de> {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
         while let Some(key) = map.next_key_seed(Name)? {
             match self.node.child(&key) {
-                Some(node) => map.next_value_seed(Look { node, found: self.found })?,
+                Some(node) => map.next_value_seed(Look { node, found: self.found, text: self.text })?,
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -135,7 +150,7 @@ impl<'de> Visitor<'de> for Look<'_, '_, 'de> {
     fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<(), S::Error> {
         for index in 0_usize.. {
             let more = match self.node.child(&index.to_string()) {
-                Some(node) => seq.next_element_seed(Look { node, found: self.found })?.is_some(),
+                Some(node) => seq.next_element_seed(Look { node, found: self.found, text: self.text })?.is_some(),
                 None => seq.next_element::<IgnoredAny>()?.is_some(),
             };
             if !more {
@@ -204,7 +219,7 @@ mod tests {
     fn find(pointers: &[&str], body: &str) -> Vec<Option<String>> {
         let pointers: Vec<Pointer> = pointers.iter().map(|text| text.parse().expect("a pointer")).collect();
         let found = Fields::new(&pointers).find(body.as_bytes()).expect("JSON");
-        found.into_iter().map(|value| value.map(|raw| raw.get().to_owned())).collect()
+        found.into_iter().map(|value| value.map(str::to_owned)).collect()
     }
 
     #[test]

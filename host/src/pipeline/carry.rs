@@ -215,7 +215,7 @@ impl Share {
     }
 }
 
-impl Outcome {
+impl Outcome<Delivery> {
     fn halted(&self) -> Option<Refusal> {
         self.fallen.iter().find_map(|(_, fall)| if let Fall::Halted(refusal) = fall { Some(refusal.clone()) } else { None })
     }

@@ -1,5 +1,6 @@
 //! Steps in a row, and a batch on its way through them.
 
+use std::borrow::{Borrow, BorrowMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use tokio::time::Instant;
 
 use super::aboard::Meter;
 use super::effort::Effort;
+use super::seal::SealedBody;
 use super::step::{Fall, Step, Verdict};
-use crate::delivery::{Delivery, Duty};
+use crate::delivery::Delivery;
 use crate::message::{Fields, Message, MessageId, Pointer};
 use crate::plugin::Turn;
 
@@ -24,20 +26,34 @@ pub(super) struct Chain {
     effort: Arc<Effort>,
 }
 
-/// A batch between two steps. Pieces of one upstream message stay together, in order.
-#[derive(Debug)]
-pub(super) struct Passage {
-    pieces: Vec<Piece>,
-    /// The step that comes next.
-    next: usize,
+/// What a chain takes through its steps: messages alone, or deliveries.
+pub(super) trait Parcel: BorrowMut<Message> + Send + 'static {
+    /// Replaces it by the parts that its message was split into.
+    fn split(self, parts: Vec<Message>) -> Vec<Self>
+    where
+        Self: Sized;
 }
 
+impl Parcel for Message {
+    fn split(self, parts: Vec<Message>) -> Vec<Self> {
+        parts
+    }
+}
+
+impl Parcel for Delivery {
+    fn split(self, parts: Vec<Message>) -> Vec<Self> {
+        Self::split(self, parts)
+    }
+}
+
+/// A batch between two steps. Parts of one upstream message stay together, in order.
 #[derive(Debug)]
-struct Piece {
-    /// Index of the upstream message in the batch.
-    origin: usize,
-    message: Message,
-    state: State,
+pub(super) struct Passage<P> {
+    parcels: Vec<P>,
+    /// One for each of them.
+    states: Vec<State>,
+    /// The step that comes next.
+    next: usize,
 }
 
 #[derive(Debug)]
@@ -45,25 +61,25 @@ enum State {
     Going,
     /// Waits to be shown to the same step again.
     Held,
-    Fallen(Fall),
+    Fallen(Box<Fall>),
 }
 
 /// How far a batch came.
 #[derive(Debug)]
-pub(super) enum Progress {
+pub(super) enum Progress<P> {
     /// Through all steps.
-    Done(Passage),
+    Done(Outcome<P>),
     /// A step asked for a pause: go on with the same passage after it.
-    Held(Passage, Duration),
+    Held(Passage<P>, Duration),
 }
 
 /// A batch behind its last step.
-#[derive(Debug, Default)]
-pub(super) struct Outcome {
+#[derive(Debug)]
+pub(super) struct Outcome<P> {
     /// What goes on, in order.
-    pub(super) passed: Vec<Delivery>,
-    /// What goes no further.
-    pub(super) fallen: Vec<(Delivery, Fall)>,
+    pub(super) passed: Vec<P>,
+    /// What goes no further, in order.
+    pub(super) fallen: Vec<(P, Fall)>,
 }
 
 impl Chain {
@@ -114,74 +130,73 @@ impl Chain {
 
     /// Starts a batch.
     #[must_use]
-    pub(super) fn enter(&self, mut messages: Vec<Message>) -> Passage {
+    pub(super) fn enter<P: Parcel>(&self, mut parcels: Vec<P>) -> Passage<P> {
         if let Some(fields) = &self.id {
-            messages
-                .iter_mut()
-                .filter(|message| message.id.is_none())
-                .for_each(|message| message.id = id_in(fields, &message.body));
+            let messages = parcels.iter_mut().map(BorrowMut::borrow_mut);
+            let without: fn(&&mut Message) -> bool = |message| message.id.is_none();
+            messages.filter(without).for_each(|message| message.id = id_in(fields, &message.body));
         }
-        let piece = |(origin, message)| Piece { origin, message, state: State::Going };
-        Passage { pieces: messages.into_iter().enumerate().map(piece).collect(), next: 0 }
+        Passage { states: parcels.iter().map(|_| State::Going).collect(), parcels, next: 0 }
     }
 
     /// The turn that suffices for these messages, as far as can be told.
     #[must_use]
-    pub(super) fn turn(&self, messages: &[Message]) -> Turn {
-        self.effort.turn(messages)
+    pub(super) fn turn<P: Parcel>(&self, parcels: &[P]) -> Turn {
+        self.effort.turn(parcels.iter().map(Borrow::borrow))
     }
 
     /// Takes a batch through the steps, until the end or until a step asks for a pause; for none, where the turn does not suffice. Blocks for
     /// the turn.
     #[must_use]
-    pub(super) fn advance(&self, passage: Passage, turn: Turn) -> Progress {
-        let (begun, messages) = (Instant::now(), passage.pieces.len());
+    pub(super) fn advance<P: Parcel>(&self, passage: Passage<P>, turn: Turn) -> Progress<P> {
+        let (begun, messages) = (Instant::now(), passage.parcels.len());
         let progress = self.step(passage, turn);
         self.effort.note(messages, begun.elapsed());
         progress
     }
 
-    fn step(&self, mut passage: Passage, turn: Turn) -> Progress {
+    fn step<P: Parcel>(&self, mut passage: Passage<P>, turn: Turn) -> Progress<P> {
         while let Some(step) = self.steps.get(passage.next) {
             if let Some(pause) = passage.apply(step, turn) {
                 return Progress::Held(passage, pause);
             }
             passage.next += 1;
         }
-        Progress::Done(passage)
+        Progress::Done(passage.into_outcome())
     }
 }
 
 fn id_in(fields: &Fields, body: &[u8]) -> Option<MessageId> {
     let raw = fields.find(body).ok()?.into_iter().next()??;
-    let text: String = serde_json::from_str(raw.get()).ok()?;
+    let text: String = serde_json::from_str(raw).ok()?;
     MessageId::new(&text)
 }
 
-impl Passage {
+impl<P: Parcel> Passage<P> {
     /// Shows a step what it has not decided on; gives the longest pause it asked for. Messages stay where they are: what a step lets
     /// pass unchanged, as most do, costs nothing here.
     fn apply(&mut self, step: &Step, turn: Turn) -> Option<Duration> {
         // After a pause only what was held is shown again.
-        let resuming = self.pieces.iter().any(|piece| matches!(piece.state, State::Held));
+        let resuming = self.states.iter().any(|state| matches!(state, State::Held));
         let is_shown = |state: &State| if resuming { matches!(state, State::Held) } else { matches!(state, State::Going) };
-        let shown: Vec<&Message> =
-            self.pieces.iter().filter(|piece| is_shown(&piece.state)).map(|piece| &piece.message).collect();
+        let shown = self.parcels.iter().zip(&self.states).filter(|(_, state)| is_shown(state));
+        let shown: Vec<&Message> = shown.map(|(parcel, _)| parcel.borrow()).collect();
         if shown.is_empty() {
             return None;
         }
         let mut verdicts = step.run(&shown, turn).into_iter();
         let (mut pause, mut splits) = (None, Vec::new());
-        for (place, piece) in self.pieces.iter_mut().enumerate().filter(|(_, piece)| is_shown(&piece.state)) {
-            piece.state = State::Going;
+        let parcels = self.parcels.iter_mut().zip(&mut self.states).enumerate();
+        for (place, (parcel, state)) in parcels.filter(|(_, (_, state))| is_shown(state)) {
+            *state = State::Going;
             match verdicts.next().expect("a step gives one verdict a message") {
                 Verdict::Pass => {}
-                Verdict::Replace(body) => piece.message.replace_body(body),
-                Verdict::Seal(sealed) => piece.message.seal(sealed.body, sealed.field, sealed.outline),
+                Verdict::Replace(body) => parcel.borrow_mut().replace_body(body),
+                Verdict::Seal(SealedBody { body, sealed, outline }) => parcel.borrow_mut().seal(body, sealed, outline),
                 Verdict::Split(bodies) => splits.push((place, bodies)),
-                Verdict::Fall(fall) => piece.state = State::Fallen(fall),
+                Verdict::Fall(fall) => *state = State::Fallen(fall),
                 Verdict::Hold(delay) => {
-                    piece.state = State::Held;
+                    *state = State::Held;
                     pause = pause.max(Some(delay));
                 }
             }
@@ -196,14 +211,17 @@ impl Passage {
             return;
         }
         let mut splits = splits.into_iter().peekable();
-        for (place, piece) in std::mem::take(&mut self.pieces).into_iter().enumerate() {
+        let whole = std::mem::take(&mut self.parcels).into_iter().zip(std::mem::take(&mut self.states));
+        for (place, (parcel, state)) in whole.enumerate() {
             let Some((_, bodies)) = splits.next_if(|(split, _)| *split == place) else {
-                self.pieces.push(piece);
+                self.parcels.push(parcel);
+                self.states.push(state);
                 continue;
             };
-            let part =
-                |(index, body)| Piece { origin: piece.origin, message: piece.message.part(index, body), state: State::Going };
-            self.pieces.extend(bodies.into_iter().enumerate().map(part));
+            let message = parcel.borrow();
+            let parts = bodies.into_iter().enumerate().map(|(index, body)| message.part(index, body)).collect();
+            self.parcels.extend(parcel.split(parts));
+            self.states.resize_with(self.parcels.len(), || State::Going);
         }
     }
 
@@ -214,65 +232,24 @@ impl Passage {
         let next = rest.iter().find_map(place).unwrap_or(to.steps.len());
         if rest.first().is_none_or(|held| place(held).is_none()) {
             // Nobody holds them any more.
-            let held = self.pieces.iter_mut().filter(|piece| matches!(piece.state, State::Held));
-            held.for_each(|piece| piece.state = State::Going);
+            let held = self.states.iter_mut().filter(|state| matches!(state, State::Held));
+            held.for_each(|state| *state = State::Going);
         }
         self.next = next;
     }
 
-    /// The messages alone, in order, with why those fell that did: for who has no duties (test cases, parked messages).
-    pub(super) fn into_fates(self) -> impl Iterator<Item = (Message, Option<Fall>)> {
-        self.pieces.into_iter().map(|piece| (piece.message, piece.state.into_fall()))
-    }
-
-    /// Joins each message with its duty again. A step that split a message into nothing dropped it.
-    pub(super) fn into_outcome(self, duties: Vec<Duty>) -> Outcome {
-        let mut outcome = Outcome { passed: Vec::with_capacity(self.pieces.len()), fallen: Vec::new() };
-        if self.pieces.iter().map(|piece| piece.origin).eq(0..duties.len()) {
-            // Nothing was split, as nearly always: each message has the duty at its place.
-            for (piece, duty) in self.pieces.into_iter().zip(duties) {
-                outcome.add(Delivery::from_parts(piece.message, duty), piece.state.into_fall());
-            }
-            return outcome;
+    fn into_outcome(self) -> Outcome<P> {
+        if !self.states.iter().any(|state| matches!(state, State::Fallen(_))) {
+            // As nearly always: nothing is moved.
+            return Outcome { passed: self.parcels, fallen: Vec::new() };
         }
-        let mut pieces = self.pieces.into_iter().peekable();
-        for (origin, duty) in duties.into_iter().enumerate() {
-            let parts = std::iter::from_fn(|| pieces.next_if(|piece| piece.origin == origin));
-            outcome.add_parts(parts.map(|piece| (piece.message, piece.state.into_fall())).unzip(), duty);
+        let mut outcome = Outcome { passed: Vec::with_capacity(self.parcels.len()), fallen: Vec::new() };
+        for (parcel, state) in self.parcels.into_iter().zip(self.states) {
+            match state {
+                State::Going | State::Held => outcome.passed.push(parcel),
+                State::Fallen(fall) => outcome.fallen.push((parcel, *fall)),
+            }
         }
         outcome
-    }
-}
-
-impl State {
-    /// Why its message goes no further; none for one that does.
-    fn into_fall(self) -> Option<Fall> {
-        match self {
-            Self::Going | Self::Held => None,
-            Self::Fallen(fall) => Some(fall),
-        }
-    }
-}
-
-impl Outcome {
-    fn add(&mut self, delivery: Delivery, fall: Option<Fall>) {
-        match fall {
-            None => self.passed.push(delivery),
-            Some(fall) => self.fallen.push((delivery, fall)),
-        }
-    }
-
-    /// Adds what one upstream message became.
-    fn add_parts(&mut self, (mut messages, falls): (Vec<Message>, Vec<Option<Fall>>), duty: Duty) {
-        let deliveries = match (messages.len(), messages.pop()) {
-            (1, Some(message)) => vec![Delivery::from_parts(message, duty)],
-            (_, Some(last)) => {
-                messages.push(last.clone());
-                Delivery::from_parts(last, duty).split(messages)
-            }
-            // Nothing is left of it: dropping the duty would deliver it again.
-            (_, None) => return crate::delivery::settle_duties([duty], crate::ledger::Outcome::Dropped),
-        };
-        deliveries.into_iter().zip(falls).for_each(|(delivery, fall)| self.add(delivery, fall));
     }
 }

@@ -29,10 +29,10 @@ impl Default for Effort {
 
 impl Effort {
     /// The turn that suffices for these messages, as far as can be told.
-    pub(super) fn turn(&self, messages: &[Message]) -> Turn {
+    pub(super) fn turn<'m>(&self, messages: impl ExactSizeIterator<Item = &'m Message>) -> Turn {
         let each = self.last.load(Ordering::Relaxed).min(self.before.load(Ordering::Relaxed));
         let expected = each.saturating_mul(messages.len() as u64);
-        let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
+        let bytes: usize = messages.map(|message| message.body.len()).sum();
         if Duration::from_nanos(expected) <= SHORT && bytes <= SHORT_BYTES { Turn::Short } else { Turn::Whole }
     }
 
@@ -53,24 +53,22 @@ mod tests {
     use super::*;
     use crate::message::NoProperties;
 
-    fn messages(count: usize, bytes: usize) -> Vec<Message> {
-        vec![Message::new(None, Bytes::from(vec![b' '; bytes]), Arc::new(NoProperties)); count]
+    fn turn(effort: &Effort, count: usize, bytes: usize) -> Turn {
+        let messages = vec![Message::new(None, Bytes::from(vec![b' '; bytes]), Arc::new(NoProperties)); count];
+        effort.turn(messages.iter())
     }
 
     #[test]
     fn a_turn_is_short_where_one_of_the_last_two_batches_says_that_it_suffices() {
         let effort = Effort::default();
-        assert_eq!(effort.turn(&messages(1, 1)), Turn::Whole, "nothing is known yet");
+        assert_eq!(turn(&effort, 1, 1), Turn::Whole, "nothing is known yet");
         effort.note(100, SHORT);
-        assert_eq!((effort.turn(&messages(100, 1)), effort.turn(&messages(101, 1))), (Turn::Short, Turn::Whole));
+        assert_eq!((turn(&effort, 100, 1), turn(&effort, 101, 1)), (Turn::Short, Turn::Whole));
         effort.note(1, Duration::from_secs(1));
-        assert_eq!(effort.turn(&messages(100, 1)), Turn::Short, "its core was taken away");
+        assert_eq!(turn(&effort, 100, 1), Turn::Short, "its core was taken away");
         effort.note(1, Duration::from_secs(1));
-        assert_eq!(effort.turn(&messages(1, 1)), Turn::Whole, "something hangs");
+        assert_eq!(turn(&effort, 1, 1), Turn::Whole, "something hangs");
         effort.note(128, Duration::ZERO);
-        assert_eq!(
-            (effort.turn(&messages(1, SHORT_BYTES)), effort.turn(&messages(1, SHORT_BYTES + 1))),
-            (Turn::Short, Turn::Whole)
-        );
+        assert_eq!((turn(&effort, 1, SHORT_BYTES), turn(&effort, 1, SHORT_BYTES + 1)), (Turn::Short, Turn::Whole));
     }
 }

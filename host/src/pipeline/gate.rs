@@ -80,21 +80,11 @@ fn run_case(case: &TestCase, generation: &Generation) -> Result<(), String> {
 
 /// Sends messages through a chain, and does nothing with what comes out.
 pub(super) fn send(chain: &Chain, messages: Vec<Message>) -> Fate {
-    let passage = match chain.advance(chain.enter(messages), Turn::Whole) {
-        Progress::Done(passage) => passage,
-        Progress::Held(..) => return Fate::Held,
-    };
-    let (mut passed, mut fell) = (Vec::new(), None);
-    for (message, fall) in passage.into_fates() {
-        match fall {
-            None => passed.push(message),
-            Some(fall) => fell = fell.or(Some(fall)),
-        }
-    }
-    match fell {
-        Some(fall) => Fate::Fell(fall),
-        None if passed.is_empty() => Fate::Fell(Fall::Dropped),
-        None => Fate::Passed(passed),
+    let Progress::Done(outcome) = chain.advance(chain.enter(messages), Turn::Whole) else { return Fate::Held };
+    match outcome.fallen.into_iter().next() {
+        Some((_, fall)) => Fate::Fell(fall),
+        None if outcome.passed.is_empty() => Fate::Fell(Fall::Dropped),
+        None => Fate::Passed(outcome.passed),
     }
 }
 
@@ -146,7 +136,7 @@ fn deliver(
 
 fn compare(sink: &str, pointer: &Pointer, expected: &Expected, message: &Message) -> Result<(), String> {
     let found = Fields::new([pointer]).find(&message.body).map_err(|_| format!("sinks.{sink}: the body is no JSON"))?;
-    let found = found.into_iter().next().flatten().map(serde_json::value::RawValue::get);
+    let found = found.into_iter().next().flatten();
     let value = found.and_then(|raw| serde_json::from_str::<serde_json::Value>(raw).ok());
     let sealed = message.sealed.iter().any(|field| field.pointer == *pointer);
     let holds = match expected {

@@ -235,17 +235,15 @@ impl Recovery<'_> {
         if chain.is_empty() {
             return Ok(messages);
         }
-        let mut passed = Vec::with_capacity(messages.len());
-        let passage = pass_messages(chain, messages, self.stop).await.ok_or_else(|| stayed("stopped", "the stop came first"))?;
-        for (message, fall) in passage.into_fates() {
+        let outcome = pass_messages(chain, messages, self.stop).await.ok_or_else(|| stayed("stopped", "the stop came first"))?;
+        for (message, fall) in outcome.fallen {
             match fall {
-                None => passed.push(message),
-                Some(Fall::Dropped) => {}
-                Some(Fall::Refused(refusal)) => refused.push((message, refusal)),
-                Some(Fall::Halted(refusal)) => return Err(stayed("halted", &refusal.reason.message)),
+                Fall::Dropped => {}
+                Fall::Refused(refusal) => refused.push((message, refusal)),
+                Fall::Halted(refusal) => return Err(stayed("halted", &refusal.reason.message)),
             }
         }
-        Ok(passed)
+        Ok(outcome.passed)
     }
 }
 

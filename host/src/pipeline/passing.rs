@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{error, warn};
 
-use super::chain::{Chain, Outcome, Passage, Progress};
+use super::chain::{Chain, Outcome, Parcel, Passage, Progress};
 use super::generation::Generation;
 use super::track::Track;
-use crate::delivery::{Delivery, Duty};
+use crate::delivery::Delivery;
 use crate::lifecycle::{Stop, blocking};
 use crate::message::Message;
 use crate::plugin::Turn;
@@ -51,19 +51,18 @@ pub(super) async fn pass(
     mut succession: Succession,
     deliveries: Vec<Delivery>,
     stop: &Stop,
-) -> Option<(Outcome, Arc<Generation>)> {
+) -> Option<(Outcome<Delivery>, Arc<Generation>)> {
     let mut chain = succession.chain(&generation);
     let since = chain.meter.as_ref().and_then(|meter| meter.ready());
     if chain.is_empty() {
         chain.begun(since);
         return Some((Outcome { passed: deliveries, fallen: Vec::new() }, generation));
     }
-    let (messages, duties): (Vec<Message>, Vec<Duty>) = deliveries.into_iter().map(Delivery::into_parts).unzip();
-    let mut progress = enter(&chain, messages, since).await?;
+    let mut progress = enter(&chain, deliveries, since).await?;
     let mut reminder = Reminder::default();
     loop {
         let (mut passage, pause) = match progress {
-            Progress::Done(passage) => return Some((passage.into_outcome(duties), generation)),
+            Progress::Done(outcome) => return Some((outcome, generation)),
             Progress::Held(passage, pause) => (passage, pause),
         };
         reminder.tell(pause);
@@ -83,12 +82,12 @@ pub(super) async fn pass(
 }
 
 /// As [`pass`], for messages without duties, on this chain alone.
-pub(super) async fn pass_messages(chain: Chain, messages: Vec<Message>, stop: &Stop) -> Option<Passage> {
+pub(super) async fn pass_messages(chain: Chain, messages: Vec<Message>, stop: &Stop) -> Option<Outcome<Message>> {
     let mut progress = enter(&chain, messages, None).await?;
     let mut reminder = Reminder::default();
     loop {
         let (passage, pause) = match progress {
-            Progress::Done(passage) => return Some(passage),
+            Progress::Done(outcome) => return Some(outcome),
             Progress::Held(passage, pause) => (passage, pause),
         };
         reminder.tell(pause);
@@ -101,12 +100,12 @@ pub(super) async fn pass_messages(chain: Chain, messages: Vec<Message>, stop: &S
     }
 }
 
-async fn enter(chain: &Chain, messages: Vec<Message>, since: Option<Instant>) -> Option<Progress> {
-    let turn = chain.turn(&messages);
+async fn enter<P: Parcel>(chain: &Chain, parcels: Vec<P>, since: Option<Instant>) -> Option<Progress<P>> {
+    let turn = chain.turn(&parcels);
     let entered = chain.clone();
     let enter = move || {
         entered.begun(since);
-        entered.advance(entered.enter(messages), turn)
+        entered.advance(entered.enter(parcels), turn)
     };
     match run(turn, enter).await? {
         // The short turn did not suffice.
@@ -115,7 +114,7 @@ async fn enter(chain: &Chain, messages: Vec<Message>, since: Option<Instant>) ->
     }
 }
 
-async fn advance(chain: &Chain, passage: Passage) -> Option<Progress> {
+async fn advance<P: Parcel>(chain: &Chain, passage: Passage<P>) -> Option<Progress<P>> {
     let chain = chain.clone();
     run(Turn::Whole, move || chain.advance(passage, Turn::Whole)).await
 }
@@ -135,7 +134,7 @@ impl Reminder {
     }
 }
 
-async fn run(turn: Turn, work: impl FnOnce() -> Progress + Send + 'static) -> Option<Progress> {
+async fn run<P: Parcel>(turn: Turn, work: impl FnOnce() -> Progress<P> + Send + 'static) -> Option<Progress<P>> {
     let ran = match turn {
         Turn::Short => catch_unwind(AssertUnwindSafe(work)).map_err(drop),
         Turn::Whole => blocking(work).await.map_err(drop),

@@ -10,7 +10,7 @@ use tracing::{error, warn};
 
 use crate::config::{SealFormat, SealPlan};
 use crate::keys::{self, Binder, Key, KeyRing, Sealed, Uses};
-use crate::message::{Fields, Message, Outline, Pointer, Reason, SealedField};
+use crate::message::{Fields, Message, Outline, Outlines, Place, Pointer, Reason, SealedField, Seals};
 use crate::plugin::{Cipher, Failure, Fault, FaultKind, Packed, Turn};
 
 /// A batch with more bytes is cut, so that no packed argument can outgrow its 32-bit ends.
@@ -29,11 +29,12 @@ pub(super) struct Sealer {
     format: SealFormat,
 }
 
-/// A field in clear, and where it and others stand in the body.
+/// A field in clear, and where it stands in the body.
 struct Clear<'a> {
     text: Cow<'a, str>,
     place: Range<usize>,
-    outline: Outline,
+    /// The body's number among those of whose fields all could be looked for.
+    outline: Option<usize>,
 }
 
 /// A body with its field sealed.
@@ -41,10 +42,26 @@ struct Clear<'a> {
 pub(super) struct SealedBody {
     /// All of it.
     pub(super) body: Bytes,
-    /// What is sealed now.
-    pub(super) field: SealedField,
-    /// Where fields stand in it.
-    pub(super) outline: Outline,
+    /// What is sealed in it now.
+    pub(super) sealed: Seals,
+    /// Where fields stand in it; none where not all of them could be looked for.
+    pub(super) outline: Option<Outline>,
+}
+
+/// Bodies that are sealed together: one buffer, one list of places and one of sealed fields serve all of them.
+struct Writing {
+    bodies: Vec<u8>,
+    outlines: Outlines,
+    field: SealedField,
+    /// What was sealed in the last message before, and what is now.
+    sealed: Option<(Seals, Seals)>,
+}
+
+/// A body in the buffer.
+struct Written {
+    place: Range<usize>,
+    sealed: Seals,
+    outline: Option<usize>,
 }
 
 impl Sealer {
@@ -83,28 +100,37 @@ impl Sealer {
     }
 
     fn seal_together(&self, batch: &[&Message], turn: Turn) -> Vec<Result<SealedBody, Failure>> {
-        let clear: Vec<_> = batch.iter().map(|message| self.find(message)).collect();
+        let mut outlines = Outlines::with_capacity(&self.fields, batch.len());
+        let clear: Vec<_> = batch.iter().map(|message| self.find(message, &mut outlines)).collect();
         let found = || clear.iter().zip(batch).filter_map(|(clear, message)| Some((clear.as_ref().ok()?, *message)));
         let count = found().count();
+        let mut writing = self.writing(outlines, found());
         let mut sealed = match self.draw(count) {
-            Ok(nonces) => self.call(&nonces, found(), turn),
-            Err(fault) => vec![Err(Failure::Fault(fault)); count],
+            Ok(nonces) => self.call(&nonces, found(), turn, &mut writing),
+            Err(fault) => (0..count).map(|_| Err(Failure::Fault(fault.clone()))).collect(),
         }
         .into_iter();
+        let (bodies, outlines) = (Bytes::from(writing.bodies), Arc::new(writing.outlines));
         let finish = |clear: Result<Clear<'_>, Failure>| {
             clear?;
-            sealed.next().expect("a cipher gives one answer an item")
+            let Written { place, sealed, outline } = sealed.next().expect("a cipher gives one answer an item")?;
+            let outline = outline.map(|number| Outline::new(&outlines, number));
+            Ok(SealedBody { body: bodies.slice(place), sealed, outline })
         };
         clear.into_iter().map(finish).collect()
     }
 
-    fn find<'a>(&self, message: &'a Message) -> Result<Clear<'a>, Failure> {
+    fn find<'a>(&self, message: &'a Message, outlines: &mut Outlines) -> Result<Clear<'a>, Failure> {
         let refuse = |code, text: &str| Failure::Rejected(Reason::new(code, text).at(&self.field));
-        let outline = Outline::read(&self.fields, &message.body)
-            .or_else(|_| Outline::read(&self.alone, &message.body))
-            .map_err(|_| refuse("not_json", "the body is no JSON, so that no field can be sealed"))?;
-        let found = outline.place(0).zip(outline.text(&message.body, 0));
-        let (place, raw) = found.ok_or_else(|| refuse("missing", "the field that must be sealed is missing"))?;
+        let outline = outlines.read(&message.body).ok();
+        let place = match outline {
+            Some(number) => outlines.place(number, 0),
+            None => {
+                self.find_alone(message).map_err(|_| refuse("not_json", "the body is no JSON, so that no field can be sealed"))?
+            }
+        };
+        let found = place.and_then(|place| Some((std::str::from_utf8(message.body.get(place.clone())?).ok()?, place)));
+        let (raw, place) = found.ok_or_else(|| refuse("missing", "the field that must be sealed is missing"))?;
         // Anything but a string is sealed as its JSON text.
         let text = match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
             None => Cow::Borrowed(raw),
@@ -114,6 +140,25 @@ impl Sealer {
                 .map_err(|_| refuse("not_text", "the field holds a lone surrogate and is no text"))?,
         };
         Ok(Clear { text, place, outline })
+    }
+
+    fn find_alone(&self, message: &Message) -> Result<Place, serde_json::Error> {
+        let mut places = Vec::with_capacity(1);
+        self.alone.locate(&message.body, &mut places)?;
+        Ok(places.pop().flatten())
+    }
+
+    /// Room for these, sealed.
+    fn writing<'a>(&self, outlines: Outlines, items: impl Iterator<Item = (&'a Clear<'a>, &'a Message)>) -> Writing {
+        // Either form fits: names of the cipher and the key in front, or a line feed, escaped, after each 72 characters. What the cipher adds, and the
+        // nonce and the binding, are a few blocks.
+        let room = |(clear, message): (&Clear<'_>, &Message)| message.body.len() + 240 + clear.text.len() * 7 / 5;
+        Writing {
+            bodies: Vec::with_capacity(items.map(room).sum()),
+            outlines,
+            field: SealedField { pointer: self.field.clone(), key_id: self.ring.active().id.to_shared() },
+            sealed: None,
+        }
     }
 
     /// One nonce an item, all in one call of the operating system; the original's form has a static one.
@@ -136,8 +181,10 @@ impl Sealer {
         nonces: &Packed,
         items: impl Iterator<Item = (&'a Clear<'a>, &'a Message)> + Clone,
         turn: Turn,
-    ) -> Vec<Result<SealedBody, Failure>> {
-        let bindings: Vec<[u8; 16]> = items.clone().map(|(_, message)| self.binder.bind(message.id.as_ref())).collect();
+        writing: &mut Writing,
+    ) -> Vec<Result<Written, Failure>> {
+        let mut binder = self.binder.clone();
+        let bindings: Vec<[u8; 16]> = items.clone().map(|(_, message)| binder.bind(message.id.as_ref())).collect();
         let contexts = match self.format {
             SealFormat::Tg1 => pack(bindings.iter().map(<[u8; 16]>::as_slice)),
             SealFormat::Original => pack(bindings.iter().map(|_| [].as_slice())),
@@ -151,39 +198,50 @@ impl Sealer {
             let (plain, (clear, message)) = places.next().expect("a cipher gives one answer an item");
             let drawn = drawn.next().expect("each item has its nonce");
             let ciphertext = check_sealed(answer?, plain)?;
-            Ok(self.replace(message, clear, key, drawn, &ciphertext))
+            Ok(writing.replace(message, clear, |text| self.write(text, key, drawn, &ciphertext)))
         };
         sealed.into_iter().map(finish).collect()
     }
 
-    /// Puts the sealed text where the field stood; every other byte of the body stays, so that what was sealed before still is.
-    fn replace(
-        &self,
-        message: &Message,
-        clear: &Clear<'_>,
-        key: &Key,
-        (binding, nonce): (&[u8; 16], &[u8]),
-        ciphertext: &[u8],
-    ) -> SealedBody {
-        let part = |range| message.body.get(range).unwrap_or_default();
-        let payload = (binding.len() + nonce.len() + ciphertext.len()).div_ceil(3) * 4;
-        // Either form fits: names of the cipher and the key in front, or a line feed, escaped, after each 72 characters.
-        let mut body = Vec::with_capacity(message.body.len() + 80 + payload + payload / 36);
-        body.extend_from_slice(part(0..clear.place.start));
-        body.push(b'"');
+    /// Writes the sealed text as it stands in JSON, without quotes.
+    fn write(&self, text: &mut Vec<u8>, key: &Key, (binding, nonce): (&[u8; 16], &[u8]), ciphertext: &[u8]) {
         match self.format {
-            SealFormat::Tg1 => {
-                Sealed::write(&mut body, &self.cipher.parameters().cipher, &key.id, binding, nonce, ciphertext);
-            }
+            SealFormat::Tg1 => Sealed::write(text, &self.cipher.parameters().cipher, &key.id, binding, nonce, ciphertext),
             // The only character of either form that JSON escapes is the original's line feed.
             SealFormat::Original => {
-                body.extend_from_slice(keys::original::wrap_base64(ciphertext).replace('\n', "\\n").as_bytes());
+                text.extend_from_slice(keys::original::wrap_base64(ciphertext).replace('\n', "\\n").as_bytes());
             }
         }
-        body.push(b'"');
-        let outline = clear.outline.clone().with_string_at(&clear.place, body.len() - clear.place.start);
-        body.extend_from_slice(part(clear.place.end..message.body.len()));
-        SealedBody { body: body.into(), field: SealedField { pointer: self.field.clone(), key_id: key.id.to_shared() }, outline }
+    }
+}
+
+impl Writing {
+    /// Puts a sealed text where the field stood; every other byte of the body stays, so that what was sealed before still is.
+    fn replace(&mut self, message: &Message, clear: &Clear<'_>, write: impl FnOnce(&mut Vec<u8>)) -> Written {
+        let part = |range| message.body.get(range).unwrap_or_default();
+        let start = self.bodies.len();
+        self.bodies.extend_from_slice(part(0..clear.place.start));
+        self.bodies.push(b'"');
+        write(&mut self.bodies);
+        self.bodies.push(b'"');
+        if let Some(number) = clear.outline {
+            self.outlines.put_string(number, &clear.place, self.bodies.len() - start - clear.place.start);
+        }
+        self.bodies.extend_from_slice(part(clear.place.end..message.body.len()));
+        Written { place: start..self.bodies.len(), sealed: self.seals(&message.sealed), outline: clear.outline }
+    }
+
+    /// One field more than before.
+    fn seals(&mut self, before: &Seals) -> Seals {
+        if let Some((known, now)) = &self.sealed
+            && known.is_same_as(before)
+        {
+            return now.clone();
+        }
+        let mut now = before.clone();
+        now.push(self.field.clone());
+        self.sealed = Some((before.clone(), now.clone()));
+        now
     }
 }
 

@@ -62,7 +62,7 @@ fn seal(sealer: &Sealer, texts: &[String]) -> Result<Vec<String>, String> {
             Failure::Fault(fault) => fault.message,
         })?;
         let found = field.find(&body).ok().and_then(|found| found.into_iter().next().flatten());
-        found.and_then(|raw| serde_json::from_str(raw.get()).ok()).ok_or_else(|| "it gives back no text".to_owned())
+        found.and_then(|raw| serde_json::from_str(raw).ok()).ok_or_else(|| "it gives back no text".to_owned())
     };
     sealer.seal(&batch.iter().collect::<Vec<_>>(), Turn::Whole).into_iter().map(text).collect()
 }

@@ -66,7 +66,13 @@ pub(super) enum Verdict {
     /// It may pass later.
     Hold(Duration),
     /// It goes no further.
-    Fall(Fall),
+    Fall(Box<Fall>),
+}
+
+impl Verdict {
+    fn fall(fall: Fall) -> Self {
+        Self::Fall(Box::new(fall))
+    }
 }
 
 /// Why a message goes no further.
@@ -116,7 +122,7 @@ impl Step {
             Fate::Keep => Verdict::Pass,
             Fate::Replace(body) => Verdict::Replace(body),
             Fate::Split(bodies) => Verdict::Split(bodies),
-            Fate::Drop => Verdict::Fall(Fall::Dropped),
+            Fate::Drop => Verdict::fall(Fall::Dropped),
             Fate::RetryAfter(delay) => Verdict::Hold(delay),
             Fate::Reject(reason) => self.failed(message, Failure::Rejected(reason), turn),
             Fate::Fault(fault) => self.failed(message, Failure::Fault(fault), turn),
@@ -125,7 +131,7 @@ impl Step {
 
     fn failed(&self, message: &Message, failure: Failure, turn: Turn) -> Verdict {
         match failure {
-            Failure::Rejected(reason) => Verdict::Fall(Fall::Refused(self.refusal(reason))),
+            Failure::Rejected(reason) => Verdict::fall(Fall::Refused(self.refusal(reason))),
             Failure::Fault(fault) if fault.kind == FaultKind::Unavailable => self.hold(&fault, turn),
             Failure::Fault(fault) => self.faulted(message, &fault),
         }
@@ -145,8 +151,8 @@ impl Step {
         }
         let reason = Reason::new(name, fault.message.clone());
         match self.on_error {
-            OnError::Reject => Verdict::Fall(Fall::Refused(self.refusal(reason))),
-            OnError::Halt => Verdict::Fall(Fall::Halted(self.refusal(reason))),
+            OnError::Reject => Verdict::fall(Fall::Refused(self.refusal(reason))),
+            OnError::Halt => Verdict::fall(Fall::Halted(self.refusal(reason))),
             OnError::Pass => {
                 if let Some(Books { telemetry, meter }) = &self.books {
                     telemetry.count(Counter::PassedMessages, &[("step", &self.stage)], 1);
@@ -165,7 +171,9 @@ impl Step {
     fn count_refusals(&self, verdicts: &[Verdict]) {
         let Some(Books { telemetry, .. }) = &self.books else { return };
         for verdict in verdicts {
-            if let Verdict::Fall(Fall::Refused(refusal)) = verdict {
+            if let Verdict::Fall(fall) = verdict
+                && let Fall::Refused(refusal) = &**fall
+            {
                 let labels = [("step", &*self.stage), ("code", &*refusal.reason.code)];
                 telemetry.count(Counter::RejectedMessages, &labels, 1);
             }

@@ -42,26 +42,21 @@ impl Trial {
 
     /// Takes messages through a chain; gives those that pass.
     fn pass(&mut self, chain: &Chain, messages: Vec<Message>) -> Vec<Message> {
-        let passage = match chain.advance(chain.enter(messages), Turn::Whole) {
-            Progress::Done(passage) => passage,
-            Progress::Held(..) => {
-                self.held = true;
-                return Vec::new();
-            }
+        let Progress::Done(outcome) = chain.advance(chain.enter(messages), Turn::Whole) else {
+            self.held = true;
+            return Vec::new();
         };
-        let mut passed = Vec::new();
-        for (message, fall) in passage.into_fates() {
+        for (_, fall) in outcome.fallen {
             match fall {
-                None => passed.push(message),
-                Some(Fall::Dropped) => {}
-                Some(Fall::Refused(refusal)) => self.refused.push(refusal),
-                Some(Fall::Halted(refusal)) => {
+                Fall::Dropped => {}
+                Fall::Refused(refusal) => self.refused.push(refusal),
+                Fall::Halted(refusal) => {
                     self.halted = true;
                     self.refused.push(refusal);
                 }
             }
         }
-        passed
+        outcome.passed
     }
 
     /// Takes messages through the steps of one sink.

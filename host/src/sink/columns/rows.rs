@@ -3,10 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
-
 use super::{Column, Value};
-use crate::message::{Fields, Message, Pointer, Reason, SealedField};
+use crate::message::{Fields, Found, Message, Place, Pointer, Reason, SealedField};
 use crate::source::StageError;
 
 /// The columns of one sink, ready to be filled from many messages.
@@ -85,7 +83,7 @@ impl Columns {
             refused: Vec::new(),
         };
         let mut row = Vec::with_capacity(self.columns.len());
-        let mut finder = Finder { fields: &self.fields, known: None, found: Vec::new() };
+        let mut finder = Finder { fields: &self.fields, known: None, places: Vec::new(), found: Vec::new() };
         for (index, message) in batch.iter().enumerate() {
             match finder.find(message).and_then(|found| self.fill(message, found, &mut row)) {
                 Ok(()) => {
@@ -118,7 +116,8 @@ struct Finder<'f, 'a> {
     fields: &'f Fields,
     /// Where the outlines that the messages bring have these fields; none where they do not have all of them.
     known: Option<(&'a Arc<Fields>, Option<Vec<usize>>)>,
-    found: Vec<Option<&'a str>>,
+    places: Vec<Place>,
+    found: Found<'a>,
 }
 
 impl<'a> Finder<'_, 'a> {
@@ -131,8 +130,9 @@ impl<'a> Finder<'_, 'a> {
         match outline.zip(self.known.as_ref().and_then(|(_, indexes)| indexes.as_deref())) {
             Some((outline, indexes)) => self.found.extend(indexes.iter().map(|index| outline.text(&message.body, *index))),
             None => {
-                let found = self.fields.find(&message.body).map_err(|error| not_json(&error))?;
-                self.found.extend(found.into_iter().map(|raw| raw.map(RawValue::get)));
+                self.places.clear();
+                let text = self.fields.locate(&message.body, &mut self.places).map_err(|error| not_json(&error))?;
+                self.found.extend(self.places.drain(..).map(|place| text.get(place?)));
             }
         }
         Ok(&self.found)
@@ -213,7 +213,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::message::{MessageId, NoProperties, Outline, Properties};
+    use crate::message::{MessageId, NoProperties, Outline, Outlines, Properties};
 
     fn pointer(text: &str) -> Pointer {
         text.parse().expect("a pointer")
@@ -261,7 +261,9 @@ mod tests {
         let outlined = |pointers: &[&str]| {
             let pointers: Vec<Pointer> = pointers.iter().map(|text| pointer(text)).collect();
             // Of another body of this length, so that it shows who was asked.
-            let outline = Outline::read(&Arc::new(Fields::new(&pointers)), br#"{"b":"x","a":"y"}"#).expect("JSON");
+            let mut outlines = Outlines::with_capacity(&Arc::new(Fields::new(&pointers)), 1);
+            let number = outlines.read(br#"{"b":"x","a":"y"}"#).expect("JSON");
+            let outline = Outline::new(&Arc::new(outlines), number);
             Message { outline: Some(outline), ..message(r#"{"a":"x","b":"y"}"#) }
         };
         let row = |a: &str, b: &str| Ok(vec![Some(a.to_owned()), Some(b.to_owned())]);
