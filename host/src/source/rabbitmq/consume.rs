@@ -3,10 +3,10 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::FutureExt;
 use lapin::Channel;
 use lapin::message::Delivery;
 use tokio::time::{Instant, sleep, timeout};
@@ -333,23 +333,32 @@ async fn take_rest(inflow: &mut Inflow, receipts: &Receipts, intake: Intake) {
 
 /// What is ready, one message at least. Dropping the future leaves what it has gathered with the broker.
 async fn gather(inflow: &mut Inflow, most: usize, linger: Duration) -> Result<Gathered, StageError> {
-    let mut batch = Gathered::default();
+    let mut batch = Gathered::with_capacity(most);
     batch.push(received(inflow.next().await)?);
     let mut lingering = pin!(sleep(linger));
-    while batch.len() < most && batch.bytes < BATCH_BYTES {
-        if let Some(ready) = inflow.next().now_or_never() {
-            batch.push(received(ready)?);
-        } else if linger.is_zero() {
-            break;
-        } else {
-            tokio::select! {
-                biased;
-                next = inflow.next() => batch.push(received(next)?),
-                () = &mut lingering => break,
-            }
+    loop {
+        if take_ready(inflow, &mut batch, most)? || linger.is_zero() {
+            return Ok(batch);
+        }
+        tokio::select! {
+            biased;
+            next = inflow.next() => batch.push(received(next)?),
+            () = &mut lingering => return Ok(batch),
         }
     }
-    Ok(batch)
+}
+
+/// Takes what is ready, and says whether the batch is full. A delivery of the client library is large: it goes through as few hands as can be.
+fn take_ready(inflow: &mut Inflow, batch: &mut Gathered, most: usize) -> Result<bool, StageError> {
+    let mut context = Context::from_waker(Waker::noop());
+    while batch.len() < most && batch.bytes < BATCH_BYTES {
+        match inflow.poll_next(&mut context) {
+            Poll::Ready(Some(Ok(delivery))) => batch.push(delivery),
+            Poll::Ready(ended) => return received(ended).map(|_| false),
+            Poll::Pending => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// A consumer that ends is a failure: the broker cancels it when the queue is deleted or moves.

@@ -137,6 +137,9 @@ fn text(value: &AMQPValue) -> Option<Cow<'_, str>> {
     })
 }
 
+/// Messages of a batch where nothing else is said.
+const ROOM: usize = 128;
+
 /// Messages that came together, in order.
 #[derive(Default)]
 pub(super) struct Gathered {
@@ -153,6 +156,12 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
+    /// Room for that many, or for a usual batch where they may be more.
+    pub(super) fn with_capacity(most: usize) -> Self {
+        let room = most.min(ROOM);
+        Self { messages: Vec::with_capacity(room), ackers: Vec::with_capacity(room), ..Self::default() }
+    }
+
     /// Adds a message. It is taken apart at once, because a delivery of the client library is large to move.
     pub(super) fn push(&mut self, delivery: lapin::message::Delivery) {
         if delivery.redelivered {

@@ -2,6 +2,8 @@
 //! another one takes another consumer.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -89,11 +91,18 @@ impl Inflow {
 
     /// The next message; an error or none when there will be no more. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Option<lapin::Result<Delivery>> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// As [`Self::next`].
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<lapin::Result<Delivery>>> {
         loop {
             let is_last = self.consumers.len() <= 1;
-            match self.consumers.front_mut()?.next().await {
+            let Some(consumer) = self.consumers.front_mut() else { return Poll::Ready(None) };
+            match consumer.poll_next_unpin(context) {
+                Poll::Pending => return Poll::Pending,
                 // What a cancelled consumer was sent ahead is through.
-                None if !is_last => drop(self.consumers.pop_front()),
+                Poll::Ready(None) if !is_last => drop(self.consumers.pop_front()),
                 next => {
                     if is_last && std::mem::take(&mut self.is_waiting) {
                         self.takeovers.note();
