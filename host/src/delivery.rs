@@ -84,6 +84,12 @@ impl Window {
         self.limit.store(messages, Ordering::Relaxed);
     }
 
+    /// How many messages may be in it at a time.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
     /// How many messages are not settled yet.
     #[must_use]
     pub fn outstanding(&self) -> u64 {

@@ -6,13 +6,21 @@ use std::time::Duration;
 
 use lapin::Acker;
 use lapin::options::BasicAckOptions;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::envelope::Gathered;
 use super::fault;
-use crate::delivery::{Delivery, Window};
+use crate::delivery::{Delivery, Mark, Window};
 use crate::ledger::Ledger;
 use crate::lifecycle::Stop;
 use crate::source::StageError;
+
+/// A share of the window that is worth an acknowledgement by itself: each costs a quorum queue an entry of its log, and the lanes settle a batch
+/// each at its own time.
+const WORTH: u64 = 16;
+/// Longest wait of what is less, while more of the window is out.
+const SOON: Duration = Duration::from_millis(2);
 
 /// Why a connection is done with.
 #[derive(Debug)]
@@ -106,10 +114,29 @@ impl Receipts {
             }
             tokio::select! {
                 // The window that sends the marks is ours, so this cannot fail.
-                _ = marks.changed() => {}
+                _ = marks.changed() => self.gather(&mut marks).await,
                 () = last.cancelled(), if !is_last => {}
             }
         }
+    }
+
+    /// Waits until what is settled is worth an acknowledgement, or is all that was taken; not for long.
+    async fn gather(&self, marks: &mut watch::Receiver<Mark>) {
+        let enough = async {
+            loop {
+                // Copied first: who sends a mark has locked the window.
+                let mark = *marks.borrow_and_update();
+                if self.is_worth(mark) || marks.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        drop(timeout(SOON, enough).await);
+    }
+
+    fn is_worth(&self, mark: Mark) -> bool {
+        let settled = mark.settled_below.saturating_sub(self.lock().acked);
+        mark.abandoned || mark.settled_below >= self.taken() || settled >= self.window.limit() / WORTH
     }
 
     /// Acknowledges what is settled by now.
@@ -154,6 +181,8 @@ impl Receipts {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::sleep;
+
     use super::*;
     use crate::delivery::settle;
     use crate::ledger::Outcome;
@@ -207,6 +236,35 @@ mod tests {
         assert!(receipts.settled().await);
         drop(receipts.take(batch(1)));
         assert!(!receipts.settled().await, "a delivery was let go");
+    }
+
+    #[tokio::test]
+    async fn what_settles_little_by_little_is_acknowledged_together_and_soon() {
+        let (ledger, receipts) = receipts();
+        receipts.set_limit(32);
+        let mut deliveries = receipts.take(batch(6)).into_iter();
+        let mut settle_next = |count| settle(deliveries.by_ref().take(count), Outcome::Delivered);
+        let is_worth = || receipts.is_worth(*receipts.window.marks().borrow());
+        settle_next(1);
+        assert!(!is_worth(), "one of 32, and five are out");
+        settle_next(1);
+        assert!(is_worth(), "a sixteenth of the window");
+        receipts.pass_settled().await.unwrap();
+        settle_next(1);
+        assert!(!is_worth(), "two are acknowledged");
+        let last = Stop::new();
+        let soon = async {
+            while ledger.balance().acked < 3 {
+                sleep(SOON).await;
+            }
+        };
+        let passed = tokio::select! {
+            _ = receipts.pass(&last) => false,
+            waited = timeout(Duration::from_secs(10), soon) => waited.is_ok(),
+        };
+        assert!(passed, "little is acknowledged all the same");
+        settle_next(3);
+        assert!(is_worth(), "nothing else is out");
     }
 
     #[tokio::test]
