@@ -1,9 +1,11 @@
 //! What one leg drains, by what, and into what.
 
+use clap::ValueEnum;
+
 use crate::load::{BODY_BYTES, QueueType, Trouble};
 
 /// A pipeline that takes part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Runner {
     /// Written by hand, in batches.
     Native,
@@ -16,6 +18,7 @@ pub(crate) enum Runner {
     /// Written by hand, one message at a time, as the original does it.
     Original,
     /// The host, while a component of it is swapped again and again.
+    #[value(skip)]
     Swapping,
 }
 

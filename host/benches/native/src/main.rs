@@ -91,12 +91,19 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
         #[command(flatten)]
+        drain: drain::Settings,
+        #[command(flatten)]
         live: live::Settings,
         #[command(flatten)]
         growth: growth::Settings,
     },
     /// Drains full queues by the four pipelines in turns.
-    Drain(Settings),
+    Drain {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        drain: drain::Settings,
+    },
     /// Times messages at a fixed rate.
     Live {
         #[command(flatten)]
@@ -150,9 +157,9 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<()> {
     match command {
-        Command::All { settings, live, growth } => {
+        Command::All { settings, drain, live, growth } => {
             let all = async |bench: &mut Bench| {
-                drain::run(bench).await?;
+                drain::run(bench, &drain).await?;
                 live::run(bench, &live).await?;
                 start::run(bench).await?;
                 shapes::run(bench, &shapes::Settings::default()).await?;
@@ -161,7 +168,7 @@ async fn run(command: Command) -> Result<()> {
             };
             with(settings, all).await
         }
-        Command::Drain(settings) => with(settings, drain::run).await,
+        Command::Drain { settings, drain } => with(settings, async |bench: &mut Bench| drain::run(bench, &drain).await).await,
         Command::Live { settings, live } => with(settings, async |bench: &mut Bench| live::run(bench, &live).await).await,
         Command::Start(settings) => with(settings, start::run).await,
         Command::Shapes { settings, shapes } => with(settings, async |bench: &mut Bench| shapes::run(bench, &shapes).await).await,
