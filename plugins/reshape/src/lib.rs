@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use pointer::Pointer;
 use serde::Deserialize;
 use serde_json::Value;
-use tidegate_plugin::json::Scanner;
+use tidegate_plugin::json::{Problem, Scanner};
 use tidegate_plugin::{Message, Outcome, Reason, Settings, Transformer};
 use trail::Trail;
 use tree::Node;
@@ -92,6 +92,8 @@ pub struct Reshape {
     redact_with: String,
     /// Where all of it leads.
     trail: Option<Trail>,
+    /// Where the defaults stand, if there is nothing else to do: a document that has all of them needs no second look.
+    filled: Option<Trail>,
 }
 
 impl Transformer for Reshape {
@@ -112,16 +114,20 @@ impl Transformer for Reshape {
             redact: all("/redact", &changes.redact)?,
             redact_with: Value::from(changes.redact_with).to_string(),
             trail: None,
+            filled: None,
         };
         let renamed = reshape.rename.iter().flat_map(|(from, to)| [from, to]);
         let filled = reshape.defaults.iter().map(|(at, _)| at);
-        reshape.trail = Trail::to(renamed.chain(filled).chain(&reshape.remove).chain(&reshape.redact));
+        reshape.trail = Trail::to_parents(renamed.chain(filled.clone()).chain(&reshape.remove).chain(&reshape.redact));
+        if reshape.rename.is_empty() && reshape.remove.is_empty() && reshape.redact.is_empty() {
+            reshape.filled = Trail::to(filled);
+        }
         Ok(reshape)
     }
 
     fn transform(&self, message: &Message<'_>) -> Outcome {
         match self.reshape(message.body) {
-            Ok(Some(body)) => Outcome::Replace(body.into_bytes()),
+            Ok(Some(body)) => Outcome::Replace(body),
             Ok(None) => Outcome::Keep,
             Err(reason) => Outcome::Reject(reason),
         }
@@ -130,13 +136,16 @@ impl Transformer for Reshape {
 
 impl Reshape {
     /// The new body; none where nothing applies.
-    fn reshape(&self, body: &[u8]) -> Result<Option<String>, Reason> {
+    fn reshape(&self, body: &[u8]) -> Result<Option<Vec<u8>>, Reason> {
+        if self.is_filled(body)? {
+            return Ok(None);
+        }
         let mut scanner = Scanner::new(body, MAX_DEPTH)?;
         let mut root = Node::read(&mut scanner, self.trail.as_ref())?;
         scanner.end()?;
         let mut changed = self.rename(&mut root)?;
         for (at, value) in &self.defaults {
-            changed |= !root.has(at) && root.put(at, Node::Text(value));
+            changed |= !root.has(at) && root.put(at, Node::Text(value.as_bytes()));
         }
         for at in &self.remove {
             changed |= !root.take(at).is_empty();
@@ -144,7 +153,16 @@ impl Reshape {
         for at in &self.redact {
             changed |= root.overwrite(at, &self.redact_with);
         }
-        Ok(changed.then(|| root.to_string()))
+        Ok(changed.then(|| root.to_json(body.len())))
+    }
+
+    /// Whether it is plain at once that nothing applies.
+    fn is_filled(&self, body: &[u8]) -> Result<bool, Problem> {
+        let Some(filled) = &self.filled else { return Ok(false) };
+        let mut scanner = Scanner::new(body, MAX_DEPTH)?;
+        let all_stand = filled.all_stand(&mut scanner)?;
+        scanner.end()?;
+        Ok(all_stand)
     }
 
     /// Takes all that moves before anything is put. Gives whether anything changed.

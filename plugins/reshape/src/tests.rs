@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use tidegate_plugin::testing::{Incoming, outcomes, settings_problems};
 use tidegate_plugin::{Outcome, Reason, Transformer};
@@ -30,6 +32,26 @@ fn a_default_is_set_where_nothing_stands_and_nowhere_else() {
     {
         assert_eq!(run(&settings, body), Outcome::Keep, "{body}");
     }
+}
+
+#[test]
+fn a_default_is_set_where_a_duplicate_hides_what_stands() {
+    let settings = json!({ "defaults": { "/m/a": 1, "/m/b": 2 } });
+    assert_eq!(reshaped(&settings, r#"{"m":{"a":0,"b":0},"m":{"a":0}}"#), r#"{"m":{"a":0,"b":0},"m":{"a":0,"b":2}}"#);
+    assert_eq!(reshaped(&settings, r#"{"m":{"a":0,"a":0}}"#), r#"{"m":{"a":0,"a":0,"b":2}}"#);
+    for body in [r#"{"m":{"b":0,"a":0}}"#, r#"{"m":{"a":0,"a":0,"\u0062":0}}"#, r#"{"m":[]}"#, r#"{"m":{"b":0,"a":0},"m":5}"#] {
+        assert_eq!(run(&settings, body), Outcome::Keep, "{body}");
+    }
+}
+
+#[test]
+fn defaults_may_be_many_and_stand_in_each_other_and_in_arrays() {
+    let many: BTreeMap<_, _> = (0..70).map(|index| (format!("/field-number-{index}"), index)).collect();
+    let body = Value::from_iter(many.iter().map(|(at, value)| (at.trim_start_matches('/').to_owned(), *value))).to_string();
+    assert_eq!(run(&json!({ "defaults": many }), &body), Outcome::Keep);
+    let settings = json!({ "defaults": { "/a": {}, "/a/b": 1, "/list/0/c": 2 } });
+    assert_eq!(reshaped(&settings, r#"{"list":[{}]}"#), r#"{"list":[{"c":2}],"a":{"b":1}}"#);
+    assert_eq!(run(&settings, r#"{"a":{"b":null},"list":[{"c":{}}]}"#), Outcome::Keep);
 }
 
 #[test]
@@ -127,6 +149,11 @@ fn what_is_not_json_is_rejected_even_where_nothing_is_to_change() {
         assert_eq!((reason.code.as_str(), reason.pointer), (expected, None));
     }
     assert_eq!(run(&json!({}), "{}"), Outcome::Keep);
+    let settings = json!({ "defaults": { "/a": 1 } });
+    for body in [r#"{"a":1}x"#, r#"{"a":1,"b":}"#, r#"{"a":"x}"#, r#"{"b":01}"#] {
+        let Outcome::Reject(reason) = run(&settings, body) else { panic!("rejected") };
+        assert_eq!(reason.code, "not_json", "{body}");
+    }
 }
 
 #[test]

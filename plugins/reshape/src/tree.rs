@@ -1,13 +1,10 @@
 //! A document that is opened only where a change leads. Everything else stays the text that it was.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use tidegate_plugin::json::{Kind, Problem, Scanner};
+use tidegate_plugin::json::{Kind, Problem, Scanner, Text};
 
 use crate::MAX_DEPTH;
 use crate::pointer::Pointer;
-use crate::trail::Trail;
+use crate::trail::{Trail, means};
 
 /// Room for so many members at once: most objects of messages have no more.
 const MEMBERS: usize = 8;
@@ -16,7 +13,7 @@ const MEMBERS: usize = 8;
 #[derive(Clone, Debug)]
 pub(crate) enum Node<'a> {
     /// Not opened: well-formed JSON.
-    Text(&'a str),
+    Text(&'a [u8]),
     Object(Vec<Member<'a>>),
     Array(Vec<Node<'a>>),
 }
@@ -24,24 +21,29 @@ pub(crate) enum Node<'a> {
 /// A member of an opened object.
 #[derive(Clone, Debug)]
 pub(crate) struct Member<'a> {
-    /// What the key means.
-    key: Cow<'a, str>,
-    /// How it stands in the document, without quotes.
-    raw_key: Cow<'a, str>,
+    key: Key<'a>,
     value: Node<'a>,
+}
+
+/// A key of an opened object.
+#[derive(Clone, Copy, Debug)]
+enum Key<'a> {
+    /// As it stands in the document.
+    Read(Text<'a>),
+    /// What it means.
+    Made(&'a str),
 }
 
 impl<'a> Node<'a> {
     /// Reads the next value, opened where the trail leads.
     pub(crate) fn read(scanner: &mut Scanner<'a>, trail: Option<&Trail>) -> Result<Self, Problem> {
-        let Some(trail) = trail else { return scanner.skip().map(Self::Text) };
+        let Some(trail) = trail else { return scanner.skip_bytes().map(Self::Text) };
         match scanner.kind()? {
             Kind::Object => {
                 let mut members = Vec::with_capacity(MEMBERS);
                 scanner.object(|scanner, key| {
-                    let name = key.decoded();
-                    let value = Self::read(scanner, trail.inside(&name))?;
-                    members.push(Member { key: name, raw_key: key.raw().into(), value });
+                    let value = Self::read(scanner, trail.member(&key))?;
+                    members.push(Member { key: Key::Read(key), value });
                     Ok(())
                 })?;
                 Ok(Self::Object(members))
@@ -49,13 +51,12 @@ impl<'a> Node<'a> {
             Kind::Array => {
                 let mut items = Vec::new();
                 scanner.array(|scanner| {
-                    let inside = if trail.is_end() { None } else { trail.inside(&items.len().to_string()) };
-                    items.push(Self::read(scanner, inside)?);
+                    items.push(Self::read(scanner, trail.item(items.len()))?);
                     Ok(())
                 })?;
                 Ok(Self::Array(items))
             }
-            Kind::Null | Kind::Bool | Kind::Number | Kind::String => scanner.skip().map(Self::Text),
+            Kind::Null | Kind::Bool | Kind::Number | Kind::String => scanner.skip_bytes().map(Self::Text),
         }
     }
 
@@ -70,7 +71,7 @@ impl<'a> Node<'a> {
         let mut taken = Vec::new();
         self.each_parent(&at.parents, &mut |parent| match parent {
             Node::Object(members) => {
-                taken.extend(members.extract_if(.., |member| member.key == at.key).map(|member| member.value))
+                taken.extend(members.extract_if(.., |member| member.key.is(&at.key)).map(|member| member.value))
             }
             Node::Array(items) => {
                 taken.extend(index(&at.key).filter(|index| *index < items.len()).map(|index| items.remove(index)))
@@ -87,9 +88,10 @@ impl<'a> Node<'a> {
         parent.open();
         match parent {
             Node::Object(members) => {
-                let place = members.iter().position(|member| member.key == at.key);
-                members.retain(|member| member.key != at.key);
-                members.insert(place.unwrap_or(members.len()).min(members.len()), Member::new(&at.key, value));
+                let place = members.iter().position(|member| member.key.is(&at.key));
+                members.retain(|member| !member.key.is(&at.key));
+                let member = Member { key: Key::Made(&at.key), value };
+                members.insert(place.unwrap_or(members.len()).min(members.len()), member);
                 true
             }
             Node::Array(items) => match index(&at.key).and_then(|index| items.get_mut(index)) {
@@ -107,14 +109,14 @@ impl<'a> Node<'a> {
     pub(crate) fn overwrite(&mut self, at: &Pointer, json: &'a str) -> bool {
         let mut changed = false;
         let mut replace = |value: &mut Node<'a>| {
-            if !matches!(value, Node::Text(text) if *text == json) {
-                *value = Node::Text(json);
+            if !matches!(value, Node::Text(text) if *text == json.as_bytes()) {
+                *value = Node::Text(json.as_bytes());
                 changed = true;
             }
         };
         self.each_parent(&at.parents, &mut |parent| match parent {
             Node::Object(members) => {
-                members.iter_mut().filter(|member| member.key == at.key).for_each(|member| replace(&mut member.value));
+                members.iter_mut().filter(|member| member.key.is(&at.key)).for_each(|member| replace(&mut member.value));
             }
             Node::Array(items) => {
                 if let Some(item) = index(&at.key).and_then(|index| items.get_mut(index)) {
@@ -133,7 +135,7 @@ impl<'a> Node<'a> {
         let Some((key, rest)) = keys.split_first() else { return act(self) };
         match self {
             Node::Object(members) => {
-                members.iter_mut().filter(|member| member.key == *key).for_each(|member| member.value.each_parent(rest, act));
+                members.iter_mut().filter(|member| member.key.is(key)).for_each(|member| member.value.each_parent(rest, act));
             }
             Node::Array(items) => {
                 if let Some(item) = index(key).and_then(|index| items.get_mut(index)) {
@@ -148,7 +150,7 @@ impl<'a> Node<'a> {
     fn child(&mut self, key: &str) -> Option<&mut Self> {
         self.open();
         match self {
-            Node::Object(members) => members.iter_mut().rfind(|member| member.key == key).map(|member| &mut member.value),
+            Node::Object(members) => members.iter_mut().rfind(|member| member.key.is(key)).map(|member| &mut member.value),
             Node::Array(items) => items.get_mut(index(key)?),
             Node::Text(_) => None,
         }
@@ -158,29 +160,70 @@ impl<'a> Node<'a> {
     fn child_or_object(&mut self, key: &'a str) -> Option<&mut Self> {
         if self.child(key).is_none() {
             let Node::Object(members) = self else { return None };
-            members.push(Member::new(key, Node::Object(Vec::new())));
+            members.push(Member { key: Key::Made(key), value: Node::Object(Vec::new()) });
         }
         self.child(key)
+    }
+
+    /// It as JSON, which is expected to take so many bytes.
+    pub(crate) fn to_json(&self, bytes: usize) -> Vec<u8> {
+        let mut json = Vec::with_capacity(bytes);
+        self.write(&mut json);
+        json
+    }
+
+    fn write(&self, json: &mut Vec<u8>) {
+        match self {
+            Node::Text(text) => json.extend_from_slice(text),
+            Node::Object(members) => {
+                json.push(b'{');
+                for (index, member) in members.iter().enumerate() {
+                    json.extend((index > 0).then_some(b','));
+                    member.key.write(json);
+                    json.push(b':');
+                    member.value.write(json);
+                }
+                json.push(b'}');
+            }
+            Node::Array(items) => {
+                json.push(b'[');
+                for (index, item) in items.iter().enumerate() {
+                    json.extend((index > 0).then_some(b','));
+                    item.write(json);
+                }
+                json.push(b']');
+            }
+        }
     }
 
     /// Opens a text one level, if it is an object or an array: what a rename has put where a later change leads.
     fn open(&mut self) {
         let Node::Text(text) = self else { return };
-        if !text.starts_with(['{', '[']) {
-            return;
-        }
-        let opened =
-            Scanner::new(text.as_bytes(), MAX_DEPTH).and_then(|mut scanner| Self::read(&mut scanner, Some(&Trail::default())));
+        let (b'{' | b'[', text) = (text.first().copied().unwrap_or_default(), *text) else { return };
+        let opened = Scanner::new(text, MAX_DEPTH).and_then(|mut scanner| Self::read(&mut scanner, Some(&Trail::default())));
         // It is known to be JSON.
         *self = opened.unwrap_or(Node::Text(text));
     }
 }
 
-impl<'a> Member<'a> {
-    fn new(key: &'a str, value: Node<'a>) -> Self {
-        let quoted = serde_json::Value::from(key).to_string();
-        let raw_key = quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned();
-        Self { key: key.into(), raw_key: raw_key.into(), value }
+impl Key<'_> {
+    /// Whether it means this name.
+    fn is(&self, name: &str) -> bool {
+        match self {
+            Key::Read(text) => means(text, name),
+            Key::Made(made) => *made == name,
+        }
+    }
+
+    fn write(&self, json: &mut Vec<u8>) {
+        match self {
+            Key::Read(text) => {
+                json.push(b'"');
+                json.extend_from_slice(text.raw_bytes());
+                json.push(b'"');
+            }
+            Key::Made(name) => json.extend_from_slice(serde_json::Value::from(*name).to_string().as_bytes()),
+        }
     }
 }
 
@@ -188,28 +231,4 @@ impl<'a> Member<'a> {
 fn index(key: &str) -> Option<usize> {
     let canonical = key == "0" || (!key.starts_with('0') && key.bytes().all(|byte| byte.is_ascii_digit()));
     if canonical { key.parse().ok() } else { None }
-}
-
-impl fmt::Display for Node<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Node::Text(text) => f.write_str(text),
-            Node::Object(members) => {
-                f.write_str("{")?;
-                for (index, member) in members.iter().enumerate() {
-                    let comma = if index == 0 { "" } else { "," };
-                    write!(f, "{comma}\"{}\":{}", member.raw_key, member.value)?;
-                }
-                f.write_str("}")
-            }
-            Node::Array(items) => {
-                f.write_str("[")?;
-                for (index, item) in items.iter().enumerate() {
-                    let comma = if index == 0 { "" } else { "," };
-                    write!(f, "{comma}{item}")?;
-                }
-                f.write_str("]")
-            }
-        }
-    }
 }

@@ -10,9 +10,8 @@
 //! fn name_length(body: &[u8]) -> Result<usize, Problem> {
 //!     let mut scanner = Scanner::new(body, 32)?;
 //!     let mut length = 0;
-//!     scanner.object(|scanner, key| match &*key.decoded() {
-//!         "name" => scanner.string().map(|name| length = name.chars()),
-//!         _ => scanner.skip().map(drop),
+//!     scanner.object(|scanner, key| {
+//!         if key.is("name") { scanner.string().map(|name| length = name.chars()) } else { scanner.pass() }
 //!     })?;
 //!     scanner.end()?;
 //!     Ok(length)
@@ -22,10 +21,13 @@
 //! ```
 
 mod text;
+mod window;
 
 pub use text::Text;
 
 use std::fmt;
+
+use window::Window;
 
 use crate::reason::Reason;
 
@@ -98,8 +100,10 @@ impl From<Problem> for Reason {
 /// Walks one document from front to back.
 #[derive(Clone, Debug)]
 pub struct Scanner<'a> {
-    text: &'a str,
+    /// UTF-8.
+    document: &'a [u8],
     at: usize,
+    window: Window,
     mark: usize,
     depth: u32,
     limit: u32,
@@ -110,10 +114,13 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// The body is not UTF-8.
+    #[inline]
     pub fn new(body: &'a [u8], limit: u32) -> Result<Self, Problem> {
-        let text = std::str::from_utf8(body).map_err(|error| Problem::NotJson { at: error.valid_up_to(), cause: "not UTF-8" })?;
-        let document = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Ok(Self { text: document, at: 0, mark: text.len() - document.len(), depth: 0, limit })
+        if !window::is_ascii(body) {
+            std::str::from_utf8(body).map_err(|error| Problem::NotJson { at: error.valid_up_to(), cause: "not UTF-8" })?;
+        }
+        let document = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+        Ok(Self { document, at: 0, window: Window::default(), mark: body.len() - document.len(), depth: 0, limit })
     }
 
     /// What the next value is.
@@ -123,14 +130,22 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub fn kind(&mut self) -> Result<Kind, Problem> {
         match self.peek() {
-            Some(b'"') => Ok(Kind::String),
-            Some(b'{') => Ok(Kind::Object),
-            Some(b'[') => Ok(Kind::Array),
-            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
-            Some(b't' | b'f') => Ok(Kind::Bool),
-            Some(b'n') => Ok(Kind::Null),
-            Some(_) => self.fail("expected a value"),
-            None => self.fail("the document ends where a value is expected"),
+            b'"' => Ok(Kind::String),
+            b'{' => Ok(Kind::Object),
+            other => self.rarer_kind(other),
+        }
+    }
+
+    /// Not inlined: two comparisons cost less than a jump by a table, and most values are strings or objects.
+    #[inline(never)]
+    fn rarer_kind(&self, byte: u8) -> Result<Kind, Problem> {
+        match byte {
+            b'[' => Ok(Kind::Array),
+            b'-' | b'0'..=b'9' => Ok(Kind::Number),
+            b't' | b'f' => Ok(Kind::Bool),
+            b'n' => Ok(Kind::Null),
+            _ if self.at < self.document.len() => self.fail("expected a value"),
+            _ => self.fail("the document ends where a value is expected"),
         }
     }
 
@@ -138,15 +153,37 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// There is none, or it is not well-formed.
-    #[inline]
+    #[inline(always)]
     pub fn string(&mut self) -> Result<Text<'a>, Problem> {
-        if self.peek() != Some(b'"') {
-            return self.fail("expected a string");
+        if self.peek() == b'"' { self.quoted() } else { self.fail("expected a string") }
+    }
+
+    /// Takes the next value if it is a string, and nothing if it is something else.
+    ///
+    /// # Errors
+    /// It is a string that is not well-formed.
+    #[inline(always)]
+    pub fn string_if_any(&mut self) -> Result<Option<Text<'a>>, Problem> {
+        if self.peek() == b'"' { self.quoted().map(Some) } else { Ok(None) }
+    }
+
+    /// Takes a string whose quote the scanner stands on. Inlined wherever it is called: what it gives would go through memory.
+    #[inline(always)]
+    fn quoted(&mut self) -> Result<Text<'a>, Problem> {
+        let start = self.at + 1;
+        let special = self.window.special(self.document, start);
+        let end = if self.document.get(special) == Some(&b'"') { special } else { self.end_of_string(special)? };
+        self.at = end + 1;
+        match self.document.get(start..end) {
+            Some(raw) => Ok(Text::new(raw, special - start)),
+            None => self.fail("a string does not end"),
         }
-        self.at += 1;
-        let text = Text::scan(self.text, self.at).map_err(|(at, cause)| self.problem_at(at, cause))?;
-        self.at += text.raw().len() + 1;
-        Ok(text)
+    }
+
+    /// Not inlined: most strings end where they have their first special byte.
+    #[inline(never)]
+    fn end_of_string(&mut self, special: usize) -> Result<usize, Problem> {
+        text::end(self.document, &mut self.window, special).map_err(|(at, cause)| self.problem_at(at, cause))
     }
 
     /// Takes an object and calls `member` for each key, in order, duplicates included. `member` takes the value: exactly one, with
@@ -157,14 +194,14 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub fn object(&mut self, mut member: impl FnMut(&mut Self, Text<'a>) -> Result<(), Problem>) -> Result<(), Problem> {
         self.enter(b'{', "expected an object")?;
-        if self.peek() != Some(b'}') {
+        if self.peek() != b'}' {
             loop {
                 let key = self.string()?;
                 self.expect(b':', "expected `:`")?;
                 member(self, key)?;
                 match self.peek() {
-                    Some(b',') => self.at += 1,
-                    Some(b'}') => break,
+                    b',' => self.at += 1,
+                    b'}' => break,
                     _ => return self.fail("expected `,` or `}`"),
                 }
             }
@@ -180,12 +217,12 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub fn array(&mut self, mut item: impl FnMut(&mut Self) -> Result<(), Problem>) -> Result<(), Problem> {
         self.enter(b'[', "expected an array")?;
-        if self.peek() != Some(b']') {
+        if self.peek() != b']' {
             loop {
                 item(self)?;
                 match self.peek() {
-                    Some(b',') => self.at += 1,
-                    Some(b']') => break,
+                    b',' => self.at += 1,
+                    b']' => break,
                     _ => return self.fail("expected `,` or `]`"),
                 }
             }
@@ -199,16 +236,33 @@ impl<'a> Scanner<'a> {
     /// # Errors
     /// There is none, or it is not well-formed, or too deep.
     pub fn skip(&mut self) -> Result<&'a str, Problem> {
-        let kind = self.kind()?;
+        self.skip_bytes().map(str_of)
+    }
+
+    /// The same, as bytes of UTF-8, which is cheaper.
+    ///
+    /// # Errors
+    /// There is none, or it is not well-formed, or too deep.
+    #[inline]
+    pub fn skip_bytes(&mut self) -> Result<&'a [u8], Problem> {
+        self.peek();
         let start = self.at;
-        match kind {
-            Kind::String => self.string().map(drop)?,
-            Kind::Object => self.object(|scanner, _| scanner.skip().map(drop))?,
-            Kind::Array => self.array(|scanner| scanner.skip().map(drop))?,
-            Kind::Number => self.number()?,
-            Kind::Null | Kind::Bool => self.word()?,
+        self.pass()?;
+        Ok(self.document.get(start..self.at).unwrap_or_default())
+    }
+
+    /// Takes any value and checks all of it.
+    ///
+    /// # Errors
+    /// There is none, or it is not well-formed, or too deep.
+    pub fn pass(&mut self) -> Result<(), Problem> {
+        match self.kind()? {
+            Kind::String => self.quoted().map(drop),
+            Kind::Object => self.object(|scanner, _| scanner.pass()),
+            Kind::Array => self.array(Self::pass),
+            Kind::Number => self.number(),
+            Kind::Null | Kind::Bool => self.word(),
         }
-        Ok(self.text.get(start..self.at).unwrap_or_default())
     }
 
     /// Makes sure that nothing but white space is left.
@@ -216,10 +270,8 @@ impl<'a> Scanner<'a> {
     /// # Errors
     /// There is more.
     pub fn end(&mut self) -> Result<(), Problem> {
-        match self.peek() {
-            None => Ok(()),
-            Some(_) => self.fail("nothing may follow the document"),
-        }
+        self.peek();
+        if self.at < self.document.len() { self.fail("nothing may follow the document") } else { Ok(()) }
     }
 
     /// How many bytes are behind, a byte order mark not counted. Before a value it may stand on white space.
@@ -228,29 +280,37 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
-    fn rest(&self) -> &'a str {
-        self.text.get(self.at..).unwrap_or_default()
+    fn rest(&self) -> &'a [u8] {
+        self.document.get(self.at..).unwrap_or_default()
     }
 
-    /// The next byte that is not white space; the scanner stands on it then.
+    /// The next byte that is not white space, or what [`Scanner::byte`] gives; the scanner stands on it then.
     #[inline]
-    fn peek(&mut self) -> Option<u8> {
-        loop {
-            match self.byte()? {
-                b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
-                other => return Some(other),
-            }
+    fn peek(&mut self) -> u8 {
+        // Most documents have no white space, and nothing but white space is less than it.
+        match self.byte() {
+            byte if byte > b' ' => byte,
+            _ => self.peek_behind_space(),
         }
     }
 
+    #[inline(never)]
+    fn peek_behind_space(&mut self) -> u8 {
+        while let b' ' | b'\t' | b'\n' | b'\r' = self.byte() {
+            self.at += 1;
+        }
+        self.byte()
+    }
+
+    /// The byte that the scanner stands on. Behind the end it is U+0000, which no token begins with.
     #[inline]
-    fn byte(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+    fn byte(&self) -> u8 {
+        self.document.get(self.at).copied().unwrap_or_default()
     }
 
     #[inline]
     fn expect(&mut self, byte: u8, cause: &'static str) -> Result<(), Problem> {
-        if self.peek() != Some(byte) {
+        if self.peek() != byte {
             return self.fail(cause);
         }
         self.at += 1;
@@ -275,7 +335,7 @@ impl<'a> Scanner<'a> {
 
     fn word(&mut self) -> Result<(), Problem> {
         let rest = self.rest();
-        match ["null", "true", "false"].into_iter().find(|word| rest.starts_with(word)) {
+        match ["null", "true", "false"].into_iter().find(|word| rest.starts_with(word.as_bytes())) {
             Some(word) => self.at += word.len(),
             None => return self.fail("expected a value"),
         }
@@ -283,20 +343,20 @@ impl<'a> Scanner<'a> {
     }
 
     fn number(&mut self) -> Result<(), Problem> {
-        if self.byte() == Some(b'-') {
+        if self.byte() == b'-' {
             self.at += 1;
         }
         match self.byte() {
-            Some(b'0') => self.at += 1,
+            b'0' => self.at += 1,
             _ => self.digits()?,
         }
-        if self.byte() == Some(b'.') {
+        if self.byte() == b'.' {
             self.at += 1;
             self.digits()?;
         }
-        if let Some(b'e' | b'E') = self.byte() {
+        if let b'e' | b'E' = self.byte() {
             self.at += 1;
-            if let Some(b'+' | b'-') = self.byte() {
+            if let b'+' | b'-' = self.byte() {
                 self.at += 1;
             }
             self.digits()?;
@@ -305,7 +365,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn digits(&mut self) -> Result<(), Problem> {
-        let count = self.rest().bytes().take_while(u8::is_ascii_digit).count();
+        let count = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
         if count == 0 {
             return self.fail("expected a digit");
         }
@@ -313,6 +373,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    #[cold]
     fn fail<T>(&self, cause: &'static str) -> Result<T, Problem> {
         Err(self.problem_at(self.at, cause))
     }
@@ -320,6 +381,11 @@ impl<'a> Scanner<'a> {
     fn problem_at(&self, at: usize, cause: &'static str) -> Problem {
         Problem::NotJson { at: at + self.mark, cause }
     }
+}
+
+/// A part of a document whose UTF-8 was checked as a whole, cut beside ASCII.
+fn str_of(part: &[u8]) -> &str {
+    std::str::from_utf8(part).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -42,31 +42,33 @@ pub(crate) enum Field<'a> {
 }
 
 impl<'a> Document<'a> {
-    pub(crate) fn read(body: &'a [u8]) -> Result<Self, Reason> {
+    /// Reads a body into a document that holds nothing yet.
+    #[inline]
+    pub(crate) fn read(&mut self, body: &'a [u8]) -> Result<(), Reason> {
         let mut scanner = Scanner::new(body, MAX_DEPTH)?;
-        let mut document = Self::default();
         let kind = scanner.kind()?;
         if kind == Kind::Object {
-            scanner.object(|scanner, key| document.member(scanner, key))?;
+            scanner.object(|scanner, key| self.member(scanner, key))?;
         } else {
-            scanner.skip()?;
+            scanner.pass()?;
         }
         scanner.end()?;
-        if kind == Kind::Object { Ok(document) } else { Err(wrong_type(kind, "an object")) }
+        if kind == Kind::Object { Ok(()) } else { Err(wrong_type(kind, "an object")) }
     }
 
     fn member(&mut self, scanner: &mut Scanner<'a>, key: Text<'a>) -> Result<(), Problem> {
-        match &*key.decoded() {
-            "id" => self.id = Field::take(scanner)?,
-            "sub_id" => self.sub_id = Field::take(scanner)?,
-            "message" => self.message = Envelope::take(scanner)?,
-            "publisher_information" => {
-                self.publisher = Some(scanner.kind()?);
-                scanner.skip()?;
-            }
-            _ => drop(scanner.skip()?),
+        if key.is("id") {
+            self.id.read(scanner)
+        } else if key.is("sub_id") {
+            self.sub_id.read(scanner)
+        } else if key.is("message") {
+            self.message.read(scanner)
+        } else if key.is("publisher_information") {
+            self.publisher = Some(scanner.kind()?);
+            scanner.pass()
+        } else {
+            scanner.pass()
         }
-        Ok(())
     }
 
     /// Whether `publisher_information` is an object, where it is there.
@@ -79,23 +81,16 @@ impl<'a> Document<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    fn take(scanner: &mut Scanner<'a>) -> Result<Self, Problem> {
+    fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Problem> {
         let kind = scanner.kind()?;
         if kind != Kind::Object {
-            scanner.skip()?;
-            return Ok(Self::Other(kind));
+            scanner.pass()?;
+            *self = Self::Other(kind);
+            return Ok(());
         }
-        let mut parts = Parts::default();
-        scanner.object(|scanner, key| {
-            match &*key.decoded() {
-                "content" => parts.content = Field::take(scanner)?,
-                "server_name" => parts.server_name = Field::take(scanner)?,
-                "command" => parts.command = Field::take(scanner)?,
-                _ => drop(scanner.skip()?),
-            }
-            Ok(())
-        })?;
-        Ok(Self::Object(parts))
+        *self = Self::Object(Parts::default());
+        let Self::Object(parts) = self else { return Ok(()) };
+        scanner.object(|scanner, key| parts.member(scanner, key))
     }
 
     pub(crate) fn object(&self, pointer: &str) -> Result<&Parts<'a>, Reason> {
@@ -107,31 +102,58 @@ impl<'a> Envelope<'a> {
     }
 }
 
-impl<'a> Field<'a> {
-    fn take(scanner: &mut Scanner<'a>) -> Result<Self, Problem> {
-        match scanner.kind()? {
-            Kind::String => scanner.string().map(Self::Text),
-            kind => scanner.skip().map(|_| Self::Other(kind)),
-        }
-    }
-
-    pub(crate) fn required(&self, pointer: &str) -> Result<Text<'a>, Reason> {
-        self.optional(pointer)?.ok_or_else(|| missing("a string").at(pointer))
-    }
-
-    pub(crate) fn optional(&self, pointer: &str) -> Result<Option<Text<'a>>, Reason> {
-        match self {
-            Self::Text(text) => Ok(Some(*text)),
-            Self::Missing => Ok(None),
-            Self::Other(kind) => Err(wrong_type(*kind, "a string").at(pointer)),
+impl<'a> Parts<'a> {
+    fn member(&mut self, scanner: &mut Scanner<'a>, key: Text<'a>) -> Result<(), Problem> {
+        if key.is("content") {
+            self.content.read(scanner)
+        } else if key.is("server_name") {
+            self.server_name.read(scanner)
+        } else if key.is("command") {
+            self.command.read(scanner)
+        } else {
+            scanner.pass()
         }
     }
 }
 
+impl<'a> Field<'a> {
+    /// Not by value: it would be put together in one place and copied to another, and a processor waits for what it has just written in parts.
+    fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Problem> {
+        *self = match scanner.string_if_any()? {
+            Some(text) => Self::Text(text),
+            None => {
+                let kind = scanner.kind()?;
+                scanner.pass()?;
+                Self::Other(kind)
+            }
+        };
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn required(&self, pointer: &str) -> Result<&Text<'a>, Reason> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Missing => Err(missing("a string").at(pointer)),
+            Self::Other(kind) => Err(wrong_type(*kind, "a string").at(pointer)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn optional(&self, pointer: &str) -> Result<Option<&Text<'a>>, Reason> {
+        match self {
+            Self::Missing => Ok(None),
+            _ => self.required(pointer).map(Some),
+        }
+    }
+}
+
+#[cold]
 fn missing(expected: &str) -> Reason {
     Reason::new("missing", format!("is missing, expected {expected}"))
 }
 
+#[cold]
 fn wrong_type(found: Kind, expected: &str) -> Reason {
     Reason::new("wrong_type", format!("is {found}, expected {expected}"))
 }

@@ -11,11 +11,9 @@ use serde::Deserialize;
 use tidegate_plugin::json::Text;
 use tidegate_plugin::{Message, Reason, Settings, Validator};
 
-/// Longest `id` and `sub_id`, in characters: what their columns hold.
-const ID_MAX_CHARS: usize = 255;
-
-/// Longest `message.server_name`, in characters: what its column holds.
-const SERVER_NAME_MAX_CHARS: usize = 100;
+const ID: Column = Column { pointer: "/id", max_chars: 255 };
+const SUB_ID: Column = Column { pointer: "/sub_id", max_chars: 255 };
+const SERVER_NAME: Column = Column { pointer: "/message/server_name", max_chars: 100 };
 
 /// `settings` of the step.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -79,13 +77,14 @@ impl Validator for ValidateMessage {
     }
 
     fn validate(&self, message: &Message<'_>) -> Result<(), Reason> {
-        let document = Document::read(message.body)?;
-        stored_as("/id", &document.id.required("/id")?, ID_MAX_CHARS)?;
-        stored_as("/sub_id", &document.sub_id.required("/sub_id")?, ID_MAX_CHARS)?;
+        let mut document = Document::default();
+        document.read(message.body)?;
+        ID.holds(document.id.required(ID.pointer)?)?;
+        SUB_ID.holds(document.sub_id.required(SUB_ID.pointer)?)?;
         let envelope = document.message.object("/message")?;
-        self.content(&envelope.content.required("/message/content")?)?;
-        if let Some(server_name) = envelope.server_name.optional("/message/server_name")? {
-            stored_as("/message/server_name", &server_name, SERVER_NAME_MAX_CHARS)?;
+        self.content(envelope.content.required("/message/content")?)?;
+        if let Some(server_name) = envelope.server_name.optional(SERVER_NAME.pointer)? {
+            SERVER_NAME.holds(server_name)?;
         }
         envelope.command.optional("/message/command")?;
         if self.rules.strict_publisher { document.publisher() } else { Ok(()) }
@@ -106,17 +105,31 @@ impl ValidateMessage {
     }
 }
 
-/// What is stored in a text column as it is: so long at most, and without the one character that no column holds.
-fn stored_as(pointer: &str, text: &Text<'_>, max_chars: usize) -> Result<(), Reason> {
-    // A character has at least one byte: only what is long in bytes needs to be counted.
-    if text.bytes() > max_chars && text.chars() > max_chars {
-        let message = format!("{} characters, at most {max_chars} are allowed", text.chars());
-        return Err(Reason::new("too_long", message).at(pointer));
+/// A text column that holds a field as it is.
+struct Column {
+    /// Where the field stands.
+    pointer: &'static str,
+    /// Longest field, in characters.
+    max_chars: usize,
+}
+
+impl Column {
+    /// So long at most, and without the one character that no column holds.
+    fn holds(&self, text: &Text<'_>) -> Result<(), Reason> {
+        // A character has at least one byte: only what is long in bytes needs to be counted.
+        if text.bytes() > self.max_chars && text.chars() > self.max_chars {
+            return Err(too_long(text, self.max_chars).at(self.pointer));
+        }
+        if text.has_nul() {
+            return Err(Reason::new("nul", "holds U+0000, which no text column stores").at(self.pointer));
+        }
+        Ok(())
     }
-    if text.has_nul() {
-        return Err(Reason::new("nul", "holds U+0000, which no text column stores").at(pointer));
-    }
-    Ok(())
+}
+
+#[cold]
+fn too_long(text: &Text<'_>, max_chars: usize) -> Reason {
+    Reason::new("too_long", format!("{} characters, at most {max_chars} are allowed", text.chars()))
 }
 
 tidegate_plugin::validator!(ValidateMessage);

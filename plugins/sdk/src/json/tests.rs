@@ -115,6 +115,84 @@ fn a_special_byte_is_found_wherever_it_stands_in_a_word() {
     assert_eq!(text_of("\"\u{7f}!#[]\u{80}\u{ff}\""), "\u{7f}!#[]\u{80}\u{ff}");
 }
 
+/// Calls `check` with filler of every length around two windows of 64 bytes, ASCII and not.
+fn for_each_filler(mut check: impl FnMut(&str)) {
+    for length in 0..140 {
+        check(&"x".repeat(length));
+        check(&("é".repeat(length / 2) + &"x".repeat(length % 2)));
+    }
+}
+
+#[test]
+fn strings_end_where_they_end_wherever_the_document_does() {
+    for_each_filler(|filler| {
+        for (before, behind) in [("", ""), (" ", "\n"), ("                 ", &" ".repeat(70))] {
+            let document = format!("{before}\"{filler}\"{behind}");
+            assert_eq!(check(document.as_bytes(), 1), Ok(()), "{document:?}");
+            assert_eq!(text_of(&document), filler);
+            let cut = Problem::NotJson { at: before.len() + 1 + filler.len(), cause: "a string does not end" };
+            assert_eq!(check(format!("{before}\"{filler}").as_bytes(), 1), Err(cut), "{document:?}");
+        }
+    });
+}
+
+#[test]
+fn a_string_that_follows_another_is_found_in_the_same_window_and_in_the_next() {
+    for_each_filler(|filler| {
+        let document = format!("[\"{filler}\",\"\",\"é\\n{filler}\",\"{filler}\\\\\"]");
+        let mut scanner = Scanner::new(document.as_bytes(), 1).unwrap();
+        let mut texts = Vec::new();
+        scanner.array(|scanner| scanner.string().map(|text| texts.push(text.decoded().into_owned()))).unwrap();
+        scanner.end().unwrap();
+        assert_eq!(texts, [filler, "", &format!("é\n{filler}"), &format!("{filler}\\")]);
+    });
+}
+
+#[test]
+fn what_is_not_utf8_is_found_wherever_it_stands_and_before_anything_else() {
+    for_each_filler(|filler| {
+        for mark in ["", "\u{feff}"] {
+            let document = [mark.as_bytes(), b"x\"", filler.as_bytes(), b"\xff\"    "].concat();
+            let problem = Problem::NotJson { at: mark.len() + 2 + filler.len(), cause: "not UTF-8" };
+            assert_eq!(check(&document, 1), Err(problem), "{filler:?}");
+        }
+    });
+}
+
+#[test]
+fn u0000_is_no_end_of_a_document() {
+    let at = |at, cause| Err(Problem::NotJson { at, cause });
+    assert_eq!(check(b"\0", 1), at(0, "expected a value"));
+    assert_eq!(check(b"", 1), at(0, "the document ends where a value is expected"));
+    assert_eq!(check(b"1\0", 1), at(1, "nothing may follow the document"));
+    assert_eq!(check(b"[1\0]", 1), at(2, "expected `,` or `]`"));
+    assert_eq!(check(b"{\"a\"\0", 1), at(4, "expected `:`"));
+}
+
+#[test]
+fn a_text_is_compared_by_what_it_means() {
+    let text = |body: &'static str| Scanner::new(body.as_bytes(), 1).unwrap().string().unwrap();
+    assert!(text(r#""id""#).is("id") && text(r#""\u0069d""#).is("id") && text(r#""""#).is(""));
+    assert!(!text(r#""id""#).is("idx") && !text(r#""\u0069d""#).is(r"\u0069d") && !text(r#""\n""#).is("n"));
+    assert_eq!((text(r#""é""#).plain(), text(r#""\u00e9""#).plain()), (Some("é".as_bytes()), None));
+    assert_eq!(text(r#""\u00e9""#).raw_bytes(), br"\u00e9");
+}
+
+#[test]
+fn a_string_is_taken_if_it_is_one_and_nothing_else_is() {
+    let mut scanner = Scanner::new(br#"[ "a" , 1, "b]"#, 1).unwrap();
+    let mut seen = Vec::new();
+    let result = scanner.array(|scanner| {
+        match scanner.string_if_any()? {
+            Some(text) => seen.push(text.raw().to_owned()),
+            None => seen.push(String::from_utf8_lossy(scanner.skip_bytes()?).into_owned()),
+        }
+        Ok(())
+    });
+    assert_eq!(seen, ["a", "1"]);
+    assert_eq!(result, Err(Problem::NotJson { at: 14, cause: "a string does not end" }));
+}
+
 #[test]
 fn members_come_in_order_with_duplicates_and_decoded_keys() {
     let mut scanner = Scanner::new(br#"{"\u0069d":1,"b":[{"id":2}],"id":"x"}"#, 32).unwrap();
@@ -141,8 +219,20 @@ impl Random {
     }
 
     fn value(&mut self, depth: u32, out: &mut String) {
-        const SCALARS: [&str; 10] =
-            ["null", "true", "false", "0", "-1.5", "3e2", "\"\"", "\"a\\u00e9\\\\\"", "\"\\ud83d\\ude00\"", "\"한 글\""];
+        const SCALARS: [&str; 12] = [
+            "null",
+            "true",
+            "false",
+            "0",
+            "-1.5",
+            "3e2",
+            "\"\"",
+            "\"a\\u00e9\\\\\"",
+            "\"\\ud83d\\ude00\"",
+            "\"한 글\"",
+            "\"A string that fills more than one window of sixty-four bytes, and so ends in the next.\"",
+            "\"Ein Satz, der länger als ein Fenster ist: \\u00fc, ü, \\\"ü\\\", \\\\ und noch einmal \\ud83d\\ude00 und 😀.\"",
+        ];
         match self.below(if depth == 0 { 1 } else { 3 }) {
             0 => out.push_str(SCALARS[self.below(SCALARS.len())]),
             1 => self.items(depth, out, '[', ']', ""),

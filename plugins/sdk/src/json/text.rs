@@ -2,52 +2,61 @@
 
 use std::borrow::Cow;
 
+use super::str_of;
+use super::window::Window;
+
 /// A string of a document. Small, and decoded only when asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Text<'a> {
-    raw: &'a str,
-    escaped: bool,
+    /// UTF-8, because the whole document is.
+    raw: &'a [u8],
+    /// How many bytes come before the first escape: all of them where there is none.
+    plain: usize,
 }
 
-const ONES: u64 = u64::from_ne_bytes([1; 8]);
-const HIGHS: u64 = ONES << 7;
-
 impl<'a> Text<'a> {
-    /// Scans a string that begins at byte `start` of the document, behind its opening quote. Errors give the place and the cause.
+    /// A string with these bytes between its quotes, so many of them before the first escape.
     #[inline]
-    pub(super) fn scan(document: &'a str, start: usize) -> Result<Self, (usize, &'static str)> {
-        let bytes = document.as_bytes();
-        let mut at = start;
-        let mut escaped = false;
-        loop {
-            at += plain(bytes.get(at..).unwrap_or_default());
-            match bytes.get(at) {
-                Some(b'"') => return Ok(Self { raw: document.get(start..at).unwrap_or_default(), escaped }),
-                Some(b'\\') => {
-                    escaped = true;
-                    at += escape(bytes.get(at..).unwrap_or_default()).map_err(|cause| (at, cause))?.0;
-                }
-                Some(_) => return Err((at, "a control character stands in a string")),
-                None => return Err((at, "a string does not end")),
-            }
-        }
+    pub(super) fn new(raw: &'a [u8], plain: usize) -> Self {
+        Self { raw, plain }
     }
 
     /// The text between the quotes as it stands in the document, escapes and all.
     #[must_use]
     #[inline]
     pub fn raw(&self) -> &'a str {
+        str_of(self.raw)
+    }
+
+    /// The same as bytes, which costs nothing.
+    #[must_use]
+    #[inline]
+    pub fn raw_bytes(&self) -> &'a [u8] {
         self.raw
+    }
+
+    /// What it means, where nothing of it is escaped.
+    #[must_use]
+    #[inline]
+    pub fn plain(&self) -> Option<&'a [u8]> {
+        if self.is_escaped() { None } else { Some(self.raw) }
+    }
+
+    /// Whether it means this text. Decodes only what has escapes, and is cheapest where the text is a constant.
+    #[must_use]
+    #[inline]
+    pub fn is(&self, text: &str) -> bool {
+        if self.is_escaped() { decodes_to(self.raw, text) } else { self.raw == text.as_bytes() }
     }
 
     /// What the string means.
     #[must_use]
     #[inline]
     pub fn decoded(&self) -> Cow<'a, str> {
-        if self.escaped {
+        if self.is_escaped() {
             Cow::Owned(self.pieces().fold(String::with_capacity(self.raw.len()), Piece::append))
         } else {
-            Cow::Borrowed(self.raw)
+            Cow::Borrowed(self.raw())
         }
     }
 
@@ -55,7 +64,7 @@ impl<'a> Text<'a> {
     #[must_use]
     #[inline]
     pub fn bytes(&self) -> usize {
-        if self.escaped { self.pieces().map(|piece| piece.bytes()).sum() } else { self.raw.len() }
+        if self.is_escaped() { self.decoded_bytes() } else { self.raw.len() }
     }
 
     /// Length of what it means, in characters (Unicode scalar values). Does not decode.
@@ -69,12 +78,46 @@ impl<'a> Text<'a> {
     #[inline]
     pub fn has_nul(&self) -> bool {
         // A bare U+0000 is a control character, and no string holds one of those: only an escape can stand for it.
-        self.escaped && self.pieces().any(|piece| matches!(piece, Piece::Escape('\0')))
+        self.is_escaped() && self.has_escaped_nul()
+    }
+
+    #[inline(never)]
+    fn decoded_bytes(&self) -> usize {
+        self.pieces().map(|piece| piece.bytes()).sum()
+    }
+
+    #[inline(never)]
+    fn has_escaped_nul(&self) -> bool {
+        self.pieces().any(|piece| matches!(piece, Piece::Escape('\0')))
+    }
+
+    #[inline]
+    fn is_escaped(&self) -> bool {
+        self.plain < self.raw.len()
     }
 
     fn pieces(&self) -> Pieces<'a> {
-        Pieces(self.raw)
+        Pieces(self.raw())
     }
+}
+
+/// Where a string ends that has something special at byte `at` of the document, as `window` has found it. Errors give the place and the cause.
+pub(super) fn end(document: &[u8], window: &mut Window, mut at: usize) -> Result<usize, (usize, &'static str)> {
+    loop {
+        match document.get(at) {
+            Some(b'"') => return Ok(at),
+            Some(b'\\') => at += escape(document.get(at..).unwrap_or_default()).map_err(|cause| (at, cause))?.0,
+            Some(_) => return Err((at, "a control character stands in a string")),
+            None => return Err((at, "a string does not end")),
+        }
+        at = window.special(document, at);
+    }
+}
+
+/// Not inlined: hardly any key is escaped, and every comparison would carry a decoder.
+#[inline(never)]
+fn decodes_to(raw: &[u8], text: &str) -> bool {
+    *Text { raw, plain: 0 }.decoded() == *text
 }
 
 /// A part of a string: text as it stands, or one escape.
@@ -126,32 +169,6 @@ impl<'a> Iterator for Pieces<'a> {
         self.0 = self.0.get(length..).unwrap_or_default();
         Some(piece)
     }
-}
-
-/// How many bytes come before the next quote, backslash or control character. Eight at a time: strings are most of a document.
-#[inline]
-fn plain(bytes: &[u8]) -> usize {
-    let mut rest = bytes;
-    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
-        let special = special(u64::from_le_bytes(*word));
-        if special != 0 {
-            return bytes.len() - rest.len() + special.trailing_zeros() as usize / 8;
-        }
-        rest = behind;
-    }
-    let tail = rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count();
-    bytes.len() - rest.len() + tail
-}
-
-/// The high bit of each byte that is special; exact up to and including the lowest one.
-#[inline]
-fn special(word: u64) -> u64 {
-    // What is below 0x21 then are the control characters and, with bit 1 turned over, the quote; the space and the `!` change places with others.
-    let turned = word ^ (ONES * 2);
-    let quote_or_control = turned.wrapping_sub(ONES * 0x21) & !turned;
-    let slashed = word ^ (ONES * b'\\' as u64);
-    let backslash = slashed.wrapping_sub(ONES) & !slashed;
-    (quote_or_control | backslash) & HIGHS
 }
 
 /// The escape that these bytes begin with: how long it is, and the character it stands for.
