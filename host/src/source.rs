@@ -30,7 +30,7 @@ pub struct StageError {
 }
 
 /// A batch takes no more messages once it has as many bytes.
-const BATCH_BYTES: usize = 32 << 20;
+pub(crate) const BATCH_BYTES: usize = 32 << 20;
 
 /// Code of a side queue that somebody else is emptying: what lies there is not to be had now.
 pub const BUSY: &str = "busy";

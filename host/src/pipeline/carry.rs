@@ -29,6 +29,11 @@ pub(super) struct Stepped {
 }
 
 impl Stepped {
+    /// How long the bodies are together.
+    pub(super) fn bytes(&self) -> usize {
+        self.deliveries.iter().map(|delivery| delivery.message.body.len()).sum()
+    }
+
     /// Whether the window has little room left.
     pub(super) fn is_pressing(&self) -> bool {
         self.deliveries.first().is_some_and(Delivery::is_pressing)

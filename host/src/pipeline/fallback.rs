@@ -20,7 +20,7 @@ use crate::delivery::{Duty, settle_duties};
 use crate::ledger::Outcome;
 use crate::lifecycle::Stop;
 use crate::sink::{StageError, Written};
-use crate::source::Pace;
+use crate::source::{BATCH_BYTES, Pace};
 use crate::telemetry::{Counter, Telemetry};
 
 /// What a sink may take at any time without being called slow.
@@ -30,9 +30,17 @@ const DISCARD_AFTER: Duration = Duration::from_secs(2);
 /// How long what is to be parked waits for more: each time it costs the broker a write and a confirmation, however little it is.
 pub(super) const GATHER: Duration = Duration::from_millis(50);
 
+/// Most batches that a sink takes at once where they wait for it: each write waits for an answer, however little it is.
+const AT_ONCE: usize = 4;
+
 /// Why what comes behind parked messages is parked.
 pub(super) const BEHIND: Cause<'static> =
     Cause { code: "parked_before", message: "older messages of this sink are parked", attempt: None };
+
+/// Whether more may be joined to a batch. Of large messages one batch is enough.
+fn has_room(messages: usize, bytes: usize, most: usize) -> bool {
+    messages < most || (messages < most.saturating_mul(AT_ONCE) && bytes < BATCH_BYTES)
+}
 
 /// A lane's way around its sink.
 pub(super) struct Fallback {
@@ -54,7 +62,7 @@ impl Fallback {
         Self { stage: stage.into(), depot, pace, telemetry: telemetry.clone(), stop: stop.clone() }
     }
 
-    /// Joins a batch with what waits behind it, and until then with what comes.
+    /// Joins a batch with what waits behind it, and until then with what comes. A sink that is behind takes several batches at once.
     pub(super) async fn join(
         &self,
         mut stepped: Stepped,
@@ -62,12 +70,16 @@ impl Fallback {
         until: Option<Instant>,
     ) -> Batch {
         let most = self.pace.borrow().max_messages;
-        while stepped.deliveries.len() < most {
+        let mut bytes = stepped.bytes();
+        while has_room(stepped.deliveries.len(), bytes, most) {
             let more = match until {
-                Some(until) if !stepped.is_pressing() => timeout_at(until, batches.recv()).await.ok().flatten(),
+                Some(until) if stepped.deliveries.len() < most && !stepped.is_pressing() => {
+                    timeout_at(until, batches.recv()).await.ok().flatten()
+                }
                 _ => batches.try_recv().ok(),
             };
             let Some(more) = more else { break };
+            bytes += more.bytes();
             stepped.deliveries.extend(more.deliveries);
             stepped.generation = more.generation;
         }
@@ -239,5 +251,18 @@ async fn sleep_for(time: Option<Duration>) {
     match time {
         Some(time) => sleep(time).await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_that_is_behind_takes_several_batches_at_once_unless_they_are_large() {
+        assert!(has_room(127, usize::MAX, 128), "its first batch is always whole");
+        assert!(has_room(128, 0, 128) && has_room(511, BATCH_BYTES - 1, 128) && !has_room(512, 0, 128));
+        assert!(!has_room(128, BATCH_BYTES, 128));
+        assert!(has_room(usize::MAX - 1, 0, usize::MAX / 2));
     }
 }

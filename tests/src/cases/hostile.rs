@@ -1,11 +1,17 @@
 //! What nobody should send: nothing but the dead-letter queue may change.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tidegate::message::{Message, NoProperties};
+use tidegate::plugin::{Engine, EngineSettings, Failure, Grants, Limits, Setup, Step};
 use tidegate::source::header;
+use tidegate_plugin::Validator as _;
+use tidegate_plugin::testing::{Incoming, verdicts};
+use validate_message::ValidateMessage;
 
-use crate::host::{Rig, lane};
+use crate::host::{Rig, lane, plugins};
 use crate::store::row_count;
 
 /// How many hostile bodies.
@@ -163,4 +169,53 @@ async fn hostile_bodies_change_nothing_but_the_dead_letter_queue() {
     rig.settled(COUNT as u64 + 1);
     assert_eq!(rig.broadcast().await, [GOOD.as_bytes()]);
     rig.stop().await;
+}
+
+/// Bodies that the component and its code are compared by, good ones among them.
+const COMPARED: usize = 20_000;
+
+/// Code, message and pointer of a refusal.
+type Refusal = (String, String, Option<String>);
+
+fn in_the_sandbox(bodies: &[Vec<u8>]) -> Vec<Option<Refusal>> {
+    let engine = Engine::new(&EngineSettings::default()).unwrap();
+    let component = engine.load_file(&plugins().join("validate-message.wasm")).unwrap();
+    let setup = Setup {
+        step: "validate".into(),
+        settings: json!({}),
+        limits: Limits::default(),
+        grants: Grants::default(),
+        instances: 1,
+    };
+    let Step::Validator(validator) = component.prepare(setup).unwrap() else { panic!("a validator") };
+    let messages: Vec<Message> =
+        bodies.iter().map(|body| Message::new(None, body.clone().into(), Arc::new(NoProperties))).collect();
+    let refusal = |verdict: Result<(), Failure>| match verdict {
+        Ok(()) => None,
+        Err(Failure::Rejected(reason)) => Some((reason.code.into_owned(), reason.message, reason.pointer)),
+        Err(Failure::Fault(fault)) => panic!("{fault}"),
+    };
+    validator.validate(&messages).into_iter().map(refusal).collect()
+}
+
+#[test]
+fn the_component_says_of_good_and_hostile_bodies_what_its_code_says_outside() {
+    let mut random = Random(0x5ca1_ab1e);
+    // The host takes a byte order mark off before it calls a step.
+    let bodies: Vec<Vec<u8>> = std::iter::repeat_with(|| mistreat(&mut random))
+        .filter(|body| !body.starts_with(b"\xef\xbb\xbf"))
+        .take(COMPARED)
+        .chain([GOOD.into()])
+        .collect();
+    let step = ValidateMessage::from_settings("{}").unwrap();
+    let incoming: Vec<Incoming> = bodies.iter().map(Incoming::new).collect();
+    let outside = verdicts(&step, &incoming)
+        .into_iter()
+        .map(|verdict| verdict.err().map(|reason| (reason.code, reason.message, reason.pointer)));
+    let outside: Vec<Option<Refusal>> = outside.collect();
+    let passed = outside.iter().filter(|refusal| refusal.is_none()).count();
+    assert!((COMPARED / 20..COMPARED / 2).contains(&passed), "{passed} of {COMPARED} are good");
+    for ((body, inside), outside) in bodies.iter().zip(in_the_sandbox(&bodies)).zip(outside) {
+        assert_eq!(inside, outside, "{}", body.escape_ascii());
+    }
 }
