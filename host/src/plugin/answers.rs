@@ -101,7 +101,7 @@ fn ascending(last: &mut Option<u32>, index: u32, count: usize) -> Result<(), Non
 
 /// One verdict for each of `count` messages.
 pub(super) fn verdicts(count: usize, rejections: Vec<Rejection>) -> Result<Vec<Result<(), Failure>>, Nonsense> {
-    let mut verdicts = vec![Ok(()); count];
+    let mut verdicts: Vec<_> = (0..count).map(|_| Ok(())).collect();
     let mut last = None;
     for Rejection { index, reason } in rejections {
         ascending(&mut last, index, count)?;
@@ -118,7 +118,7 @@ pub(super) fn fates(count: usize, answer: Transformed) -> Result<Vec<Fate>, Nons
     if bodies.len() != answer.replaced.len() {
         return Err(Nonsense::Count { got: bodies.len(), wanted: answer.replaced.len() });
     }
-    let mut fates = vec![Fate::Keep; count];
+    let mut fates: Vec<_> = (0..count).map(|_| Fate::Keep).collect();
     let mut last = 0;
     for (index, body) in answer.replaced.into_iter().zip(bodies.into_items()) {
         let fate = fates.get_mut(index as usize).ok_or(Nonsense::Unknown { index, count })?;
