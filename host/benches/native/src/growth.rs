@@ -14,7 +14,7 @@ use crate::leg::{self, Leg};
 use crate::load::{self, QueueType, Trouble};
 
 /// Rounds where nothing else is said; of the longest legs there is one.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// Fewer messages than this are over before they can be measured: they are drained again and again.
 const FEW: usize = 100_000;
 /// How many messages are drained by then, however few it is at a time.

@@ -9,7 +9,7 @@ use crate::case::{Case, Runner};
 use crate::load::{BODY_BYTES, QueueType};
 
 /// Rounds where nothing else is said.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// Sizes of bodies.
 const SIZES: [usize; 8] = [64, BODY_BYTES, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 /// Most bytes of all bodies of a leg: of large ones there are fewer.
