@@ -160,6 +160,17 @@ async fn a_stop_leaves_what_was_sent_ahead_and_never_taken() {
 }
 
 #[tokio::test]
+async fn a_stop_hands_on_what_lingers() {
+    let queue = Queue::classic().await;
+    queue.publish(["a", "b", "c"]).await;
+    let running = Running::start_with(settings(&queue.name), Pace { linger: Duration::from_secs(600), ..PACE });
+    eventually("the source to have been sent all", async || queue.depth(&queue.name).await == 0).await;
+    let (left, ledger) = running.stop_and_settle().await;
+    assert_eq!((left, ledger.balance().acked), (0, 3));
+    assert_eq!(queue.depth(&queue.name).await, 0);
+}
+
+#[tokio::test]
 async fn a_delivery_that_is_let_go_comes_again_and_the_ledger_balances() {
     let queue = Queue::classic().await;
     queue.publish(["a", "b", "c"]).await;

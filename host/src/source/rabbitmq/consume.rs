@@ -1,14 +1,11 @@
 //! The source: one connection after the other, each with a window of its own, so that no acknowledgement ever meets a channel that
 //! its message did not come from.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use lapin::Channel;
-use lapin::message::Delivery;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
@@ -19,7 +16,7 @@ use super::receipts::{End, Receipts};
 use super::{Settings, declare, fault};
 use crate::backoff::Backoff;
 use crate::lifecycle::Stop;
-use crate::source::{BATCH_BYTES, Intake, StageError};
+use crate::source::{Intake, StageError};
 use crate::telemetry::{Counter, Health};
 
 /// How often the client library is asked whether the connection stands.
@@ -246,8 +243,7 @@ async fn take(inflow: &mut Inflow, link: &Link, receipts: &Receipts, intake: &In
     // The room is asked for first: a batch that would have to wait for it could be larger, and would be lost with the connection.
     while let Ok(room) = intake.batches.reserve().await {
         let pace = intake.pace();
-        let gathered = gather(inflow, pace.max_messages.max(1), pace.linger).await;
-        let batch = match gathered {
+        let batch = match inflow.gather(pace.max_messages.max(1), pace.linger).await {
             Ok(batch) => batch,
             Err(fault) => return Some(fault),
         };
@@ -271,8 +267,11 @@ async fn take(inflow: &mut Inflow, link: &Link, receipts: &Receipts, intake: &In
 async fn take_last(inflow: &mut Inflow, link: &Link, receipts: &Receipts, intake: Intake) -> Result<(), StageError> {
     let most = intake.pace().max_messages.max(1);
     let quiet = receipts.hold().await;
-    let ahead = if intake.ending.is_cancelled() { gather_ahead(inflow, most).await } else { Vec::new() };
-    for batch in ahead {
+    let mut ready = Vec::from_iter(inflow.take_begun());
+    if intake.ending.is_cancelled() {
+        ready.extend(gather_ahead(inflow, most).await);
+    }
+    for batch in ready {
         match intake.batches.reserve().await {
             Ok(room) => room.send(receipts.take(batch)),
             Err(_) => return Ok(()),
@@ -328,44 +327,5 @@ async fn take_rest(inflow: &mut Inflow, receipts: &Receipts, intake: Intake) {
         if is_last {
             return;
         }
-    }
-}
-
-/// What is ready, one message at least. Dropping the future leaves what it has gathered with the broker.
-async fn gather(inflow: &mut Inflow, most: usize, linger: Duration) -> Result<Gathered, StageError> {
-    let mut batch = Gathered::with_capacity(most);
-    batch.push(received(inflow.next().await)?);
-    let mut lingering = pin!(sleep(linger));
-    loop {
-        if take_ready(inflow, &mut batch, most)? || linger.is_zero() {
-            return Ok(batch);
-        }
-        tokio::select! {
-            biased;
-            next = inflow.next() => batch.push(received(next)?),
-            () = &mut lingering => return Ok(batch),
-        }
-    }
-}
-
-/// Takes what is ready, and says whether the batch is full. A delivery of the client library is large: it goes through as few hands as can be.
-fn take_ready(inflow: &mut Inflow, batch: &mut Gathered, most: usize) -> Result<bool, StageError> {
-    let mut context = Context::from_waker(Waker::noop());
-    while batch.len() < most && batch.bytes < BATCH_BYTES {
-        match inflow.poll_next(&mut context) {
-            Poll::Ready(Some(Ok(delivery))) => batch.push(delivery),
-            Poll::Ready(ended) => return received(ended).map(|_| false),
-            Poll::Pending => return Ok(false),
-        }
-    }
-    Ok(true)
-}
-
-/// A consumer that ends is a failure: the broker cancels it when the queue is deleted or moves.
-pub(super) fn received(next: Option<lapin::Result<Delivery>>) -> Result<Delivery, StageError> {
-    match next {
-        Some(Ok(delivery)) => Ok(delivery),
-        Some(Err(error)) => Err(fault::of_consumer(&error)),
-        None => Err(fault::new("consumer_cancelled", "the broker has cancelled the consumer")),
     }
 }

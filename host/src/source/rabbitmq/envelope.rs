@@ -156,10 +156,11 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// Room for that many, or for a usual batch where they may be more.
-    pub(super) fn with_capacity(most: usize) -> Self {
+    /// Makes room for that many, or for a usual batch where they may be more.
+    pub(super) fn reserve(&mut self, most: usize) {
         let room = most.min(ROOM);
-        Self { messages: Vec::with_capacity(room), ackers: Vec::with_capacity(room), ..Self::default() }
+        self.messages.reserve(room);
+        self.ackers.reserve(room);
     }
 
     /// Adds a message. It is taken apart at once, because a delivery of the client library is large to move.

@@ -3,7 +3,9 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::mem;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -11,16 +13,15 @@ use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use super::Settings;
 use super::allowance::Allowance;
-use super::declare;
 use super::envelope::Gathered;
 use super::link::Link;
 use super::receipts::Receipts;
-use crate::source::{StageError, Takeovers};
+use super::{Settings, declare, fault};
+use crate::source::{BATCH_BYTES, StageError, Takeovers};
 
 /// What the broker shows as the consumer's name, with a number behind it.
 const CONSUMER_TAG: &str = "tidegate";
@@ -44,6 +45,8 @@ pub(super) struct Inflow {
     is_waiting: bool,
     /// Whether it was said that messages have come back often.
     has_warned: bool,
+    /// What is being gathered.
+    begun: Gathered,
 }
 
 impl Inflow {
@@ -67,6 +70,7 @@ impl Inflow {
             takeovers: takeovers.clone(),
             is_waiting: true,
             has_warned: false,
+            begun: Gathered::default(),
         };
         inflow.consume(link).await?;
         Ok(inflow)
@@ -104,7 +108,7 @@ impl Inflow {
                 // What a cancelled consumer was sent ahead is through.
                 Poll::Ready(None) if !is_last => drop(self.consumers.pop_front()),
                 next => {
-                    if is_last && std::mem::take(&mut self.is_waiting) {
+                    if is_last && mem::take(&mut self.is_waiting) {
                         self.takeovers.note();
                     }
                     return next;
@@ -113,9 +117,44 @@ impl Inflow {
         }
     }
 
+    /// What is ready, one message at least, and what comes within `linger` while the batch is not full. Dropping the future loses nothing: see
+    /// [`Self::take_begun`].
+    pub(super) async fn gather(&mut self, most: usize, linger: Duration) -> Result<Gathered, StageError> {
+        let first = received(self.next().await)?;
+        self.begun.reserve(most);
+        self.begun.push(first);
+        let mut lingering = pin!(sleep(linger));
+        while !self.take_ready(most)? && !linger.is_zero() {
+            tokio::select! {
+                biased;
+                next = self.next() => self.begun.push(received(next)?),
+                () = &mut lingering => break,
+            }
+        }
+        Ok(mem::take(&mut self.begun))
+    }
+
+    /// Takes what is ready, and says whether the batch is full. A delivery of the client library is large: it goes through as few hands as can be.
+    fn take_ready(&mut self, most: usize) -> Result<bool, StageError> {
+        let mut context = Context::from_waker(Waker::noop());
+        while self.begun.len() < most && self.begun.bytes < BATCH_BYTES {
+            match self.poll_next(&mut context) {
+                Poll::Ready(Some(Ok(delivery))) => self.begun.push(delivery),
+                Poll::Ready(ended) => return received(ended).map(|_| false),
+                Poll::Pending => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// What a gathering that was dropped had begun with.
+    pub(super) fn take_begun(&mut self) -> Option<Gathered> {
+        Some(mem::take(&mut self.begun)).filter(|begun| begun.len() > 0)
+    }
+
     /// Notes messages that came.
     pub(super) fn note(&mut self, batch: &Gathered) {
-        if batch.returns >= MANY_RETURNS && !std::mem::replace(&mut self.has_warned, true) {
+        if batch.returns >= MANY_RETURNS && !mem::replace(&mut self.has_warned, true) {
             warn!(
                 queue = self.queue,
                 returns = batch.returns,
@@ -165,5 +204,14 @@ impl Inflow {
     pub(super) async fn cancel(&self, link: &Link) -> Result<(), StageError> {
         let Some(consumer) = self.consumers.back() else { return Ok(()) };
         link.answer("cancelling the consumer", self.channel.basic_cancel(consumer.tag(), Default::default())).await
+    }
+}
+
+/// A consumer that ends is a failure: the broker cancels it when the queue is deleted or moves.
+pub(super) fn received(next: Option<lapin::Result<Delivery>>) -> Result<Delivery, StageError> {
+    match next {
+        Some(Ok(delivery)) => Ok(delivery),
+        Some(Err(error)) => Err(fault::of_consumer(&error)),
+        None => Err(fault::new("consumer_cancelled", "the broker has cancelled the consumer")),
     }
 }

@@ -10,7 +10,7 @@ use lapin::types::FieldTable;
 use lapin::{Acker, Channel, Consumer};
 use tokio::time::timeout;
 
-use super::consume::received;
+use super::inflow::received;
 use super::link::Link;
 use super::{declare, fault, letter};
 use crate::message::Message;

@@ -106,6 +106,22 @@ async fn the_source_is_opened_anew_and_nothing_is_delivered_again() {
 }
 
 #[tokio::test]
+async fn what_lingers_when_the_source_is_opened_anew_is_not_delivered_again() {
+    let mut trial = Trial::new().await;
+    trial.rig.pipeline.head += "batch.linger = \"10s\"\n";
+    trial.rig.start();
+    trial.rig.queue.publish((0..5).map(body)).await;
+    eventually("the source to have been sent all", async || trial.rig.queue.depth(&trial.rig.queue.name).await == 0).await;
+    let event = trial.swapped(|trial| trial.edit(|pipeline| pipeline.source += "prefetch = 500\n"));
+    assert_eq!(stages(&event), is("source.rabbitmq", "reopened"));
+    assert_eq!(event["swap"]["stages"][0]["left"], 0, "{event:#}");
+    let ledger = trial.rig.settled(5);
+    assert_eq!((&ledger["redelivered"], &ledger["returned"]), (&0.into(), &0.into()), "{ledger:#}");
+    trial.arrived(5).await;
+    trial.rig.stop().await;
+}
+
+#[tokio::test]
 async fn steps_are_added_reordered_and_removed_under_load() {
     let mut trial = Trial::new().await;
     trial.rig.start();
