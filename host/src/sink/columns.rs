@@ -57,4 +57,9 @@ impl Value {
             Self::Metadata { .. } | Self::Constant { .. } | Self::IsSealed { .. } | Self::KeyId { .. } => None,
         }
     }
+
+    /// Whether all rows of a batch nearly always have the same: it hangs on settings and keys, and not on messages.
+    fn is_common(&self) -> bool {
+        matches!(self, Self::Constant { .. } | Self::IsSealed { .. } | Self::KeyId { .. })
+    }
 }

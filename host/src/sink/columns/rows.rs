@@ -68,6 +68,11 @@ impl Columns {
         self.columns.iter().map(|column| column.column.name.as_str())
     }
 
+    /// Which columns nearly always have one value for all rows of a batch, in the order of [`Rows::values`].
+    pub fn are_common(&self) -> impl Iterator<Item = bool> {
+        self.columns.iter().map(|column| column.column.value.is_common())
+    }
+
     /// Where a column's value comes from in the body; none for a column that does not read it.
     #[must_use]
     pub fn pointer(&self, name: &str) -> Option<&Pointer> {

@@ -1,16 +1,16 @@
 //! One connection to the database, with what was learned of the table when it was made.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnectOptions};
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
+use super::Settings;
 use super::failure::{self, Failure};
+use super::statement::Insert;
 use super::table::{self, Table, Unfit};
-use super::{Settings, statement};
 use crate::postgres_options;
 use crate::sink::columns::{Columns, Rows};
 use crate::source::StageError;
@@ -18,7 +18,10 @@ use crate::source::StageError;
 /// A connection that is ready to store rows.
 pub(super) struct Link {
     connection: PgConnection,
-    insert: Arc<str>,
+    /// For nearly all batches.
+    usual: Insert,
+    /// For any batch.
+    each: Insert,
     table: Table,
     way: Way,
 }
@@ -80,18 +83,20 @@ impl Link {
             Unfit::Lost(error) => failure::of(&error, &address.label),
             Unfit::Wrong(error) => Failure::Stage(error),
         })?;
-        let insert = statement::insert(&table, settings.idempotent_by.as_deref()).into();
-        Ok(Self { connection, insert, table, way })
+        let insert = |is_once| Insert::new(&table, settings.idempotent_by.as_deref(), is_once);
+        let (usual, each) = (insert(columns.are_common().collect()), insert(vec![false; names.len()]));
+        Ok(Self { connection, usual, each, table, way })
     }
 
     /// Stores rows in one statement that is a transaction of its own, and says how many of them are new.
     pub(super) async fn insert(&mut self, rows: &Rows<'_>, range: Range<usize>) -> Result<u64, sqlx::Error> {
+        let insert = if self.usual.fits(rows, &range) { &self.usual } else { &self.each };
         let Way::Pooled { limit } = self.way else {
-            return execute(&mut self.connection, &self.insert, true, rows, range).await;
+            return execute(&mut self.connection, insert, true, rows, range).await;
         };
         let begin = format!("BEGIN; SET LOCAL statement_timeout = {}", limit.as_millis());
         let mut transaction = self.connection.begin_with(AssertSqlSafe(begin)).await?;
-        match execute(&mut transaction, &self.insert, false, rows, range).await {
+        match execute(&mut transaction, insert, false, rows, range).await {
             Ok(stored) => transaction.commit().await.map(|()| stored),
             Err(error) => {
                 transaction.rollback().await?;
@@ -128,25 +133,14 @@ impl Link {
 
 async fn execute(
     connection: &mut PgConnection,
-    sql: &Arc<str>,
+    insert: &Insert,
     persistent: bool,
     rows: &Rows<'_>,
     range: Range<usize>,
 ) -> Result<u64, sqlx::Error> {
     // The text is built of quoted names and of types as the catalog writes them.
-    let query = sqlx::query_with(AssertSqlSafe(Arc::clone(sql)), arguments(rows, range)?).persistent(persistent);
+    let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&insert.sql)), insert.arguments(rows, &range)?).persistent(persistent);
     Ok(query.execute(connection).await?.rows_affected())
-}
-
-/// An array for each column.
-fn arguments(rows: &Rows<'_>, range: Range<usize>) -> Result<PgArguments, sqlx::Error> {
-    let columns = || rows.values.iter().map(|column| column.get(range.clone()).unwrap_or_default());
-    let mut arguments = PgArguments::default();
-    // Four bytes in front of each value and some twenty in front of each array: nothing has to grow, and be copied, on the way.
-    let length = |value: &Option<Cow<'_, str>>| value.as_deref().map_or(0, str::len) + 4;
-    arguments.reserve(rows.values.len(), columns().map(|column| 32 + column.iter().map(length).sum::<usize>()).sum());
-    columns().try_for_each(|column| arguments.add(column)).map_err(sqlx::Error::Encode)?;
-    Ok(arguments)
 }
 
 /// A pooler that does not know our start-up parameter answers with a protocol violation.

@@ -74,11 +74,25 @@ async fn metadata_constants_defaults_and_seals_fill_columns_too() {
         of("e", Value::IsSealed { pointer: pointer("/v") }),
         of("k", Value::KeyId { pointer: pointer("/v") }),
     ]);
-    let mut sealed = value("tg1.x");
-    sealed.sealed.push(SealedField { pointer: pointer("/v"), key_id: "k1".into() });
-    sink(settings).write(&[value("clear"), sealed]).await.unwrap();
+    let sealed = |key: &str| {
+        let mut sealed = value("tg1.x");
+        sealed.sealed.push(SealedField { pointer: pointer("/v"), key_id: key.into() });
+        sealed
+    };
+    let mut sink = sink(settings);
+    let (clear, first, second) = ("clear|MainServer|it's|f|-", "tg1.x|MainServer|it's|t|k1", "tg1.x|MainServer|it's|t|k2");
+    // All alike, which travels once for all rows, and mixed, as while a key is rotated; in turns over one connection.
+    let batches = [
+        vec![value("clear"), sealed("k1"), sealed("k2")],
+        vec![sealed("k1"), sealed("k1")],
+        vec![sealed("k2"), sealed("k1")],
+        vec![value("clear"), value("clear")],
+    ];
+    for batch in &batches {
+        sink.write(batch).await.unwrap();
+    }
     let read = "concat_ws('|', v, s, c, e, coalesce(k, '-'))";
-    assert_eq!(store.column(read).await, some(&["clear|MainServer|it's|f|-", "tg1.x|MainServer|it's|t|k1"]));
+    assert_eq!(store.column(read).await, some(&[clear, first, second, first, first, second, first, clear, clear]));
 }
 
 #[tokio::test]
