@@ -271,7 +271,7 @@ fn check_uses(key: &Key, count: usize) -> Result<(), Fault> {
     }
 }
 
-fn pack<'a>(items: impl IntoIterator<Item = &'a [u8]>) -> Packed {
+fn pack<'a>(items: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>) -> Packed {
     Packed::collect(items).expect("a call is cut far below the bytes that packed ends can count")
 }
 

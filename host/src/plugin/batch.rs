@@ -3,8 +3,6 @@
 use std::borrow::Borrow;
 use std::ops::Range;
 
-use bytes::Bytes;
-
 use super::packed::{Packed, TooLong};
 use crate::message::Message;
 
@@ -19,11 +17,9 @@ pub(super) struct Batch {
 impl Batch {
     /// Packs the messages and the metadata that the step reads.
     pub(super) fn pack<M: Borrow<Message>>(messages: &[M], reads: &[String]) -> Result<Self, TooLong> {
-        let bodies = || messages.iter().map(|message| &message.borrow().body);
-        let mut packed = Packed::with_capacity(messages.len(), bodies().map(Bytes::len).sum());
-        bodies().try_for_each(|body| packed.push(body))?;
+        let bodies = Packed::collect(messages.iter().map(|message| &*message.borrow().body))?;
         let metadata = reads.iter().map(|key| Ok((key.clone(), column(messages, key)?))).collect::<Result<_, TooLong>>()?;
-        Ok(Self { bodies: packed, metadata })
+        Ok(Self { bodies, metadata })
     }
 }
 

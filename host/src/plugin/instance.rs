@@ -104,21 +104,21 @@ impl Instance {
         self.call("parameters", Guest::parameters)
     }
 
-    pub(super) fn validate(&mut self, batch: Batch) -> Result<Vec<Rejection>, Fault> {
+    pub(super) fn validate(&mut self, batch: &Batch) -> Result<Vec<Rejection>, Fault> {
         self.batches += 1;
         self.call("validate", |guest, store| guest.validate(store, batch))
     }
 
-    pub(super) fn transform(&mut self, batch: Batch) -> Result<Transformed, Fault> {
+    pub(super) fn transform(&mut self, batch: &Batch) -> Result<Transformed, Fault> {
         self.batches += 1;
         self.call("transform", |guest, store| guest.transform(store, batch))
     }
 
-    pub(super) fn seal(&mut self, key: &Secret, lists: [Packed; 3]) -> Result<Result<Result<Packed, Malformed>, Reason>, Fault> {
+    pub(super) fn seal(&mut self, key: &Secret, lists: [&Packed; 3]) -> Result<Result<Result<Packed, Malformed>, Reason>, Fault> {
         self.lend("seal", key, |guest, store, key| guest.seal(store, key, lists))
     }
 
-    pub(super) fn open(&mut self, key: &Secret, lists: [Packed; 3]) -> Result<Result<Opening, Reason>, Fault> {
+    pub(super) fn open(&mut self, key: &Secret, lists: [&Packed; 3]) -> Result<Result<Opening, Reason>, Fault> {
         self.lend("open", key, |guest, store, key| guest.open(store, key, lists))
     }
 

@@ -109,7 +109,7 @@ impl Validator {
     #[must_use]
     pub fn validate<M: Borrow<Message>>(&self, batch: &[M]) -> Vec<Result<(), Failure>> {
         let call = |instance: &mut Instance, run: Range<usize>| {
-            let rejections = instance.validate(self.0.ready.pack(batch, &run)?)?;
+            let rejections = instance.validate(&self.0.ready.pack(batch, &run)?)?;
             verdicts(run.len(), rejections).map_err(|problem| Fault::nonsense("validate", problem))
         };
         self.0.answers(sizes(batch), call, |fault| Err(Failure::Fault(fault)))
@@ -127,7 +127,7 @@ impl Transformer {
     #[must_use]
     pub fn transform<M: Borrow<Message>>(&self, batch: &[M]) -> Vec<Fate> {
         let call = |instance: &mut Instance, run: Range<usize>| {
-            let answer = instance.transform(self.0.ready.pack(batch, &run)?)?;
+            let answer = instance.transform(&self.0.ready.pack(batch, &run)?)?;
             fates(run.len(), answer).map_err(|problem| Fault::nonsense("transform", problem))
         };
         self.0.answers(sizes(batch), call, Fate::Fault)
@@ -169,7 +169,7 @@ impl Cipher {
     fn answers(
         &self,
         lists: [&Packed; 3],
-        call: impl Fn(&mut Instance, usize, [Packed; 3]) -> Result<Result<Items, Reason>, Fault>,
+        call: impl Fn(&mut Instance, usize, [&Packed; 3]) -> Result<Result<Items, Reason>, Fault>,
     ) -> Items {
         let [nonces, contexts, items] = lists;
         if nonces.len() != items.len() || contexts.len() != items.len() {
@@ -178,7 +178,10 @@ impl Cipher {
         }
         let sizes = (0..items.len()).map(|index| lists.iter().map(|list| list.get(index).map_or(0, <[u8]>::len)).sum());
         let call = |instance: &mut Instance, run: Range<usize>| {
-            let call = |instance: &mut Instance, run: Range<usize>| call(instance, run.len(), lists.map(|list| list.slice(&run)));
+            let call = |instance: &mut Instance, run: Range<usize>| match run.len() == items.len() {
+                true => call(instance, run.len(), lists),
+                false => call(instance, run.len(), lists.map(|list| list.slice(&run)).each_ref()),
+            };
             call_in_parts(instance, run, self.0.turn, &call)
         };
         self.0.answers(sizes, call, |fault| Err(Failure::Fault(fault)))

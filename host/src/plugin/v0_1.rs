@@ -37,6 +37,7 @@ mod bindings {
         ",
         world: "tidegate:host/line",
         imports: { default: trappable },
+        ownership: Borrowing { duplicate_if_necessary: true },
         with: { "tidegate:plugin/crypto.key": crate::plugin::v0_1::Key },
     });
 }
@@ -168,19 +169,23 @@ impl Guest {
         Ok(self.lifecycle.call_configure(store, settings)?.map_err(reason))
     }
 
-    pub(super) fn validate(&self, store: &mut Store<State>, batch: Batch) -> wasmtime::Result<Vec<Rejection>> {
+    pub(super) fn validate(&self, store: &mut Store<State>, batch: &Batch) -> wasmtime::Result<Vec<Rejection>> {
         let Own::Validation(guest) = &self.own else { return Err(another_kind()) };
-        let batch = types::Batch::from(batch);
-        let rejections = guest.call_validate(&mut *store, &batch)?;
-        store.data_mut().traffic.add(batch.size(), rejections.size());
+        let metadata = columns(batch);
+        let batch = types::Batch { bodies: (&batch.bodies).into(), metadata: &metadata };
+        let taken = batch.size();
+        let rejections = guest.call_validate(&mut *store, batch)?;
+        store.data_mut().traffic.add(taken, rejections.size());
         Ok(rejections.into_iter().map(Rejection::from).collect())
     }
 
-    pub(super) fn transform(&self, store: &mut Store<State>, batch: Batch) -> wasmtime::Result<Transformed> {
+    pub(super) fn transform(&self, store: &mut Store<State>, batch: &Batch) -> wasmtime::Result<Transformed> {
         let Own::Transformation(guest) = &self.own else { return Err(another_kind()) };
-        let batch = types::Batch::from(batch);
-        let answer = guest.call_transform(&mut *store, &batch)?;
-        store.data_mut().traffic.add(batch.size(), answer.size());
+        let metadata = columns(batch);
+        let batch = types::Batch { bodies: (&batch.bodies).into(), metadata: &metadata };
+        let taken = batch.size();
+        let answer = guest.call_transform(&mut *store, batch)?;
+        store.data_mut().traffic.add(taken, answer.size());
         Ok(Transformed {
             replaced: answer.replaced,
             bodies: parts(answer.bodies),
@@ -198,12 +203,17 @@ impl Guest {
         })
     }
 
-    pub(super) fn seal(&self, store: &mut Store<State>, key: u32, lists: [Packed; 3]) -> wasmtime::Result<Result<Parts, Reason>> {
+    pub(super) fn seal(
+        &self,
+        store: &mut Store<State>,
+        key: u32,
+        lists: [&Packed; 3],
+    ) -> wasmtime::Result<Result<Parts, Reason>> {
         let Own::Sealing(guest) = &self.own else { return Err(another_kind()) };
-        let lists = lists.map(types::Packed::from);
-        let [nonces, contexts, plain] = &lists;
+        let lists = lists.map(types::PackedParam::from);
+        let (taken, [nonces, contexts, plain]) = (lists.size(), lists);
         let answer = guest.call_seal(&mut *store, Resource::new_borrow(key), nonces, contexts, plain)?;
-        store.data_mut().traffic.add(lists.size(), answer.size());
+        store.data_mut().traffic.add(taken, answer.size());
         Ok(answer.map(parts).map_err(reason))
     }
 
@@ -211,13 +221,13 @@ impl Guest {
         &self,
         store: &mut Store<State>,
         key: u32,
-        lists: [Packed; 3],
+        lists: [&Packed; 3],
     ) -> wasmtime::Result<Result<Opening, Reason>> {
         let Own::Sealing(guest) = &self.own else { return Err(another_kind()) };
-        let lists = lists.map(types::Packed::from);
-        let [nonces, contexts, sealed] = &lists;
+        let lists = lists.map(types::PackedParam::from);
+        let (taken, [nonces, contexts, sealed]) = (lists.size(), lists);
         let answer = guest.call_open(&mut *store, Resource::new_borrow(key), nonces, contexts, sealed)?;
-        store.data_mut().traffic.add(lists.size(), answer.size());
+        store.data_mut().traffic.add(taken, answer.size());
         Ok(answer.map(Opening::from).map_err(reason))
     }
 }
@@ -227,7 +237,7 @@ fn another_kind() -> wasmtime::Error {
     wasmtime::Error::msg("the component is of another kind")
 }
 
-fn parts(packed: types::Packed) -> Parts {
+fn parts(packed: types::PackedResult) -> Parts {
     Packed::from_parts(packed.bytes, packed.ends)
 }
 
@@ -235,17 +245,20 @@ fn reason(reason: types::Reason) -> Reason {
     clean(&reason.code, &reason.message, reason.pointer.as_deref())
 }
 
-impl From<Packed> for types::Packed {
-    fn from(packed: Packed) -> Self {
-        let (bytes, ends) = packed.into_parts();
-        Self { bytes, ends }
+fn columns(batch: &Batch) -> Vec<types::Column<'_>> {
+    batch.metadata.iter().map(|(key, values)| types::Column { key, values: values.into() }).collect()
+}
+
+impl<'a> From<&'a Packed> for types::PackedParam<'a> {
+    fn from(packed: &'a Packed) -> Self {
+        Self { bytes: packed.bytes(), ends: packed.ends() }
     }
 }
 
-impl From<Batch> for types::Batch {
-    fn from(batch: Batch) -> Self {
-        let column = |(key, values): (String, Packed)| types::Column { key, values: values.into() };
-        Self { bodies: batch.bodies.into(), metadata: batch.metadata.into_iter().map(column).collect() }
+impl From<Packed> for types::PackedResult {
+    fn from(packed: Packed) -> Self {
+        let (bytes, ends) = packed.into_parts();
+        Self { bytes, ends }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use wasmtime::component::Resource;
 
-use super::bindings::tidegate::plugin::types::Packed as Wire;
+use super::bindings::tidegate::plugin::types::PackedResult as Wire;
 use super::bindings::tidegate::plugin::{clock, crypto, log, random, types};
 use super::size::Size;
 use super::{Key, parts};

@@ -12,13 +12,19 @@ pub(super) trait Size {
     fn size(&self) -> usize;
 }
 
-impl Size for types::Packed {
+impl Size for types::PackedParam<'_> {
     fn size(&self) -> usize {
         self.bytes.len() + self.ends.len() * NUMBER
     }
 }
 
-impl Size for types::Batch {
+impl Size for types::PackedResult {
+    fn size(&self) -> usize {
+        self.bytes.len() + self.ends.len() * NUMBER
+    }
+}
+
+impl Size for types::Batch<'_> {
     fn size(&self) -> usize {
         self.bodies.size() + self.metadata.iter().map(|column| column.key.len() + column.values.size()).sum::<usize>()
     }
