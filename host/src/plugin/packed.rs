@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 /// Room in front of a long list that is copied into a sandbox: half a page.
 ///
-/// Allocators have long lists begin where a page does, the host's as the guest's, give or take a few bytes. On AMD's Zen 3 and 4 glibc before 2.39 copies
-/// them with an instruction that takes up to 16 times as long where the copy lies 1 to 63 bytes further into its page than the original
+/// Allocators have long lists begin where a page does, the host's as the guest's, give or take a few bytes. On AMD's Zen 4 older glibc (2.36 was
+/// measured) copies them with an instruction that takes up to 16 times as long where the copy lies 1 to 15 bytes further into its page than the original
 /// (<https://sourceware.org/bugzilla/show_bug.cgi?id=30994>).
 const LEAD: usize = 2048;
 
