@@ -5,11 +5,13 @@
 
 mod contents;
 mod hints;
+mod memory;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
+use std::mem;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use self::contents::Contents;
 use self::hints::Hints;
+use self::memory::Memory;
 use crate::lifecycle::{Tasks, blocking};
 
 /// Files that never come to rest are told after this long all the same, or nobody would ever hear of them.
@@ -89,6 +92,7 @@ struct Watching {
     timing: Timing,
     /// What was told last; nothing is known of a file that is not in it.
     known: Contents,
+    memory: Memory,
     round: u64,
     /// None where the system's events are left out.
     hints: Option<Hints>,
@@ -96,7 +100,7 @@ struct Watching {
 
 impl Watching {
     fn new(files: BTreeSet<PathBuf>, timing: Timing, hints: Option<Hints>) -> Self {
-        Self { files, timing, known: Contents::default(), round: 0, hints }
+        Self { files, timing, known: Contents::default(), memory: Memory::default(), round: 0, hints }
     }
 
     async fn run(mut self, mut following: watch::Receiver<Following>, tell: watch::Sender<u64>) {
@@ -129,7 +133,7 @@ impl Watching {
     }
 
     /// The contents once they have come to rest; none when they are what they were.
-    async fn settled(&self, mut seen: Contents) -> Option<Contents> {
+    async fn settled(&mut self, mut seen: Contents) -> Option<Contents> {
         let deadline = Instant::now() + UNREST.max(self.timing.settle);
         loop {
             sleep(self.timing.settle).await;
@@ -146,7 +150,7 @@ impl Watching {
 
     fn follow(&mut self, next: Following) {
         self.timing = next.timing;
-        if std::mem::replace(&mut self.round, next.round) != next.round {
+        if mem::replace(&mut self.round, next.round) != next.round {
             self.known = Contents::default();
         }
         if next.files == self.files {
@@ -162,21 +166,27 @@ impl Watching {
     async fn hint(&mut self) {
         let poll = sleep(self.timing.poll);
         match &mut self.hints {
-            None => poll.await,
+            None => {
+                poll.await;
+                self.memory.poll();
+            }
             Some(hints) => {
                 // The folders may be others since the links were followed last.
                 hints.follow(&self.files);
                 tokio::select! {
-                    () = hints.next() => {}
-                    () = poll => {}
+                    () = hints.next() => self.memory.forget(),
+                    () = poll => self.memory.poll(),
                 }
             }
         }
     }
 
-    async fn read(&self) -> Contents {
-        let files = self.files.clone();
+    async fn read(&mut self) -> Contents {
+        let (files, mut memory) = (self.files.clone(), mem::take(&mut self.memory));
+        let read = blocking(move || (Contents::read(&files, &mut memory), memory)).await;
         // A panic while reading would be a bug; the contents that are known say that nothing has changed.
-        blocking(move || Contents::read(&files)).await.unwrap_or_else(|_| self.known.clone())
+        let Ok((contents, memory)) = read else { return self.known.clone() };
+        self.memory = memory;
+        contents
     }
 }

@@ -50,7 +50,7 @@ impl Trial {
 
     async fn is_told(&mut self) {
         timeout(DEADLINE, self.watch.changed()).await.expect("the change is told");
-        let now = Contents::read(&self.watch.files);
+        let now = Contents::read(&self.watch.files, &mut Memory::default());
         assert_eq!(self.watch.known, now, "what was told is what the files hold");
     }
 
@@ -126,10 +126,10 @@ async fn a_file_that_is_written_in_pieces_is_told_whole() {
         let told = trial.watch.known.clone();
         writing.join_next().await;
         // On a machine that stalls the writer for longer than `settle` a piece may be told; the whole is told all the same.
-        if told != Contents::read(&trial.watch.files) {
+        if told != Contents::read(&trial.watch.files, &mut Memory::default()) {
             trial.is_told().await;
         }
-        assert_eq!(trial.watch.known, Contents::read(&trial.watch.files));
+        assert_eq!(trial.watch.known, Contents::read(&trial.watch.files, &mut Memory::default()));
     }
 }
 
