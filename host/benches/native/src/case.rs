@@ -57,6 +57,9 @@ pub(crate) struct Case {
     pub(crate) beside_letters: bool,
     /// Whether a leg is measured from its start, less what a start costs, because windows hold much of it before the first message arrives.
     pub(crate) whole: bool,
+    /// Whether a leg is measured from the moment when a fifth has arrived: until then what starts side by side is not all there yet, and touches its
+    /// memory for the first time.
+    pub(crate) warm: bool,
 }
 
 impl Case {
@@ -74,6 +77,7 @@ impl Case {
             pipelines: 1,
             beside_letters: false,
             whole: false,
+            warm: false,
         }
     }
 

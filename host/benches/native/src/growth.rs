@@ -23,8 +23,7 @@ const REPEATED: usize = 20_000;
 const MANY: usize = 1_000_000;
 /// Pipelines in a process.
 const PIPELINES: [usize; 5] = [1, 5, 10, 25, 50];
-/// Messages of each of them, at least: with fewer it is their start that is measured, when connections are made and memory is touched for the first
-/// time.
+/// Messages of each of them, at least: with fewer a fifth of them would be less than a window, and the rest not enough to measure.
 const EACH: usize = 10_000;
 /// One message in so many is refused, where dead letters are made.
 const REFUSED: usize = 100;
@@ -129,7 +128,7 @@ async fn pipelines(bench: &mut Bench) -> Result<()> {
     let rounds = bench.settings.rounds(ROUNDS);
     let case = |pipelines: usize| {
         let messages = bench.settings.messages.max(pipelines * EACH);
-        (pipelines.to_string(), Case { pipelines, whole: true, ..Case::new(Runner::Host, QueueType::Classic, messages) })
+        (pipelines.to_string(), Case { pipelines, warm: true, ..Case::new(Runner::Host, QueueType::Classic, messages) })
     };
     let rows = bench.turns(&PIPELINES.map(case), rounds).await?;
     say(&format!("\npipelines in one process, classic queues:\n\n{}\n{}\n", table("pipelines", &rows), flatness(&rows)));

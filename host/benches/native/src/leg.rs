@@ -98,11 +98,8 @@ impl Leg {
         Ok(Self { case: *case, processes, letters, folder })
     }
 
-    /// Waits until each process consumes. One that has many queues says so itself.
+    /// Waits until each process consumes.
     pub(crate) async fn consuming(&mut self, ends: &Ends) -> Result<()> {
-        if self.case.pipelines > 1 {
-            return self.processes.iter_mut().try_for_each(Host::wait_ready);
-        }
         let (deadline, queue) = (Deadline::after(PATIENCE), ends.of(&self.case, 0).queue);
         while ends.look(&queue).await?.1 < self.processes.len() {
             self.is_running()?;
@@ -112,12 +109,10 @@ impl Leg {
         Ok(())
     }
 
-    /// From the first look that sees messages at all ends to the one that sees all messages there. Where several processes
-    /// start side by side, a tenth has to be there: the last of them has started by then.
+    /// From the first look that sees messages at all ends, or as many as make it warm, to the one that sees all messages there.
     pub(crate) async fn measure(&mut self, ends: &mut Ends) -> Result<Figures> {
         let deadline = patience(&self.case);
-        let alone = self.case.replicas == 1;
-        let begun = if alone { 1 } else { self.case.broadcast().div_ceil(10) };
+        let begun = if self.case.warm { self.case.broadcast().div_ceil(5) } else { 1 };
         let first = self.until(ends, begun, deadline, LOOK).await?;
         if first.arrived >= self.case.broadcast() {
             return Err(Failure::new("all was there at the first look: take more messages"));

@@ -83,9 +83,9 @@ impl Shape {
             }),
             Self::Steps => cases(&STEPS, &[Runner::Host], |steps, runner| (steps.to_string(), Case { steps, ..common(runner) })),
             Self::Sinks => cases(&SINKS, &BOTH, |sinks, runner| (sinks.to_string(), Case { lists: sinks - 1, ..common(runner) })),
-            Self::Replicas => {
-                cases(&REPLICAS, &BOTH, |replicas, runner| (replicas.to_string(), Case { replicas, ..common(runner) }))
-            }
+            Self::Replicas => cases(&REPLICAS, &BOTH, |replicas, runner| {
+                (replicas.to_string(), Case { replicas, warm: true, ..common(runner) })
+            }),
         }
     }
 }
