@@ -5,6 +5,12 @@ use lapin::uri::AMQPUri;
 /// The parameters that may stand after the `?`.
 const PARAMETERS: [&str; 3] = ["frame_max", "channel_max", "auth_mechanism"];
 
+/// The largest frame where the address does not say: what RabbitMQ itself takes if nothing else is said.
+///
+/// The client library has room for 32 of them in each direction. Where it learns only from the broker how large they are, it writes all of that full of zeros:
+/// 16 MB of memory for the two connections of a pipeline, most of it never used, and more than there is where the broker knows no limit.
+const FRAME_MAX: u32 = 128 << 10;
+
 /// Reads an `amqp://` or `amqps://` address.
 ///
 /// # Errors
@@ -30,6 +36,7 @@ pub(super) fn parse(text: &str) -> Result<AMQPUri, String> {
     if uri.vhost.is_empty() {
         return Err("names the virtual host with the empty name: write `/%2f` for the default one".to_owned());
     }
+    uri.query.frame_max.get_or_insert(FRAME_MAX);
     Ok(uri)
 }
 
@@ -96,5 +103,10 @@ mod tests {
         assert!(parse("amqps://host?verify=verify_none").is_err());
         assert!(parse("amqp://host?heartbeat=30").unwrap_err().contains("setting"));
         assert_eq!(parse("amqp://host?frame_max=8192").unwrap().query.frame_max, Some(8192));
+    }
+
+    #[test]
+    fn frames_have_a_largest_size_whatever_the_broker_says() {
+        assert_eq!(parse("amqp://host").unwrap().query.frame_max, Some(FRAME_MAX));
     }
 }

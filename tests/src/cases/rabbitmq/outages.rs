@@ -81,6 +81,19 @@ async fn a5_a_channel_that_the_broker_closes_over_a_late_acknowledgement_is_open
 }
 
 #[tokio::test]
+async fn a_broker_that_knows_no_limit_of_frames_is_consumed() {
+    let server = RabbitMq::start().unwrap();
+    // The client library makes room for 32 of the largest frames: the test, too, has to say how large they are.
+    server.ctl(&["eval", "application:set_env(rabbit, frame_max, 0)."]).unwrap();
+    let queue = Queue::declared(&format!("{}?frame_max=131072", server.url()), Default::default()).await;
+    queue.publish(["a"]).await;
+    let mut running = Running::start(Settings { uri: server.url().as_str().into(), ..settings(&queue.name) });
+    settle(running.take(1).await, Outcome::Delivered);
+    running.acked(1).await;
+    assert_eq!(running.stop().await, 0);
+}
+
+#[tokio::test]
 async fn a_connection_that_the_operator_closes_is_made_again() {
     let Some(broker) = shared().rabbitmq.own() else { return };
     let host = "tidegate-test-closing";
