@@ -49,7 +49,7 @@ impl Allowance {
     }
 
     /// Whether the window may be another one, as far as the sizes tell.
-    pub(super) fn may_change(&self) -> bool {
+    fn may_change(&self) -> bool {
         let fitting = self.wanted();
         let is_known = self.before.is_some() || self.seen >= self.now;
         let opens = is_known && fitting > self.now && (fitting >= self.now * 2 || fitting == self.most);

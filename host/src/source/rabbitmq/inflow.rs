@@ -13,7 +13,7 @@ use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::allowance::Allowance;
@@ -31,6 +31,8 @@ const CONSUMER_TAG: &str = "tidegate";
 const MANY_RETURNS: u64 = 10;
 /// How long a window that is to be opened waits for what is out.
 const SETTLING: Duration = Duration::from_secs(2);
+/// How long a window that may not change beside other consumers is left alone.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The messages of one queue on one channel.
 pub(super) struct Inflow {
@@ -43,6 +45,8 @@ pub(super) struct Inflow {
     takeovers: Takeovers,
     /// Whether the last consumer has got nothing yet: until it does, another host may be the one that the broker delivers to.
     is_waiting: bool,
+    /// When others were found to consume the queue too.
+    beside_others: Option<Instant>,
     /// Whether it was said that messages have come back often.
     has_warned: bool,
     /// What is being gathered.
@@ -69,6 +73,7 @@ impl Inflow {
             started: 0,
             takeovers: takeovers.clone(),
             is_waiting: true,
+            beside_others: None,
             has_warned: false,
             begun: Gathered::default(),
         };
@@ -167,15 +172,16 @@ impl Inflow {
 
     /// Fits the window to the messages that came, where that is right. Dropping the future may leave nobody consuming.
     pub(super) async fn fit(&mut self, link: &Link, receipts: &Receipts) -> Result<(), StageError> {
-        if !self.allowance.may_change() {
+        // Before the broker is asked: where few messages come, it would be asked about each of them.
+        if !self.would_change(receipts) || self.beside_others.is_some_and(|since| since.elapsed() < AGAIN) {
             return Ok(());
         }
         // RabbitMQ 3.10 breaks a classic queue with a single active consumer when that is cancelled while another waits.
         let found = declare::look(link, &self.channel, &self.queue).await?;
         // An acknowledgement in between would let the broker send what the cancelled consumer does not take any more.
         let _quiet = receipts.hold().await;
-        let unacknowledged = usize::try_from(receipts.unacknowledged()).unwrap_or(usize::MAX);
-        if found.consumer_count() > 1 || !self.allowance.would_change(unacknowledged) {
+        self.beside_others = (found.consumer_count() > 1).then(Instant::now);
+        if self.beside_others.is_some() || !self.would_change(receipts) {
             return Ok(());
         }
         // A quorum queue does not count those that wait for their turn. One that gets it now must not overtake what is out, unless that takes
@@ -188,6 +194,10 @@ impl Inflow {
         receipts.set_limit(self.prefetch());
         self.cancel(link).await?;
         self.consume(link).await
+    }
+
+    fn would_change(&self, receipts: &Receipts) -> bool {
+        self.allowance.would_change(usize::try_from(receipts.unacknowledged()).unwrap_or(usize::MAX))
     }
 
     /// How many messages the broker may send ahead.
