@@ -33,6 +33,8 @@ struct Now {
     delay: Duration,
     /// Whether what the server says is lost.
     swallows_replies: bool,
+    /// Bytes for the server so far.
+    requested: usize,
     /// Both ends of every connection.
     ends: Vec<TcpStream>,
 }
@@ -98,6 +100,12 @@ impl Wire {
         self.state.changed.notify_all();
     }
 
+    /// How many bytes the server was sent, over all connections.
+    #[must_use]
+    pub fn requested(&self) -> usize {
+        self.state.lock().requested
+    }
+
     /// What the server is sent goes through, and what it answers is lost, until the connections are cut.
     pub fn swallow_replies(&self) {
         self.state.lock().swallows_replies = true;
@@ -159,8 +167,10 @@ fn pass(mut from: TcpStream, mut to: TcpStream, direction: Direction, state: &St
         if !delay.is_zero() {
             thread::sleep(delay);
         }
-        if direction == Direction::Reply && state.lock().swallows_replies {
-            continue;
+        match direction {
+            Direction::Request => state.lock().requested += count,
+            Direction::Reply if state.lock().swallows_replies => continue,
+            Direction::Reply => {}
         }
         if to.write_all(bytes.get(..count).unwrap_or_default()).is_err() {
             break;

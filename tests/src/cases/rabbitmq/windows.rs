@@ -6,10 +6,12 @@ use tidegate::ledger::Outcome;
 use tidegate::source::rabbitmq::Settings;
 use tidegate_harness::pipeline::broadcast;
 use tidegate_harness::redis::Redis;
+use tidegate_harness::wire::Wire;
 
 use super::running::{Running, settings};
 use crate::broker::Queue;
 use crate::host::{PATIENCE, Rig};
+use crate::servers::amqp_url;
 use crate::store::Key;
 
 const MIB: usize = 1 << 20;
@@ -53,6 +55,28 @@ async fn the_window_opens_for_small_messages_and_closes_for_large_ones() {
     settle_next(&mut running, 46).await;
     assert_eq!(running.stop().await, 0);
     assert_eq!(queue.depth(&queue.name).await, 0);
+}
+
+#[tokio::test]
+async fn a_window_that_is_never_full_costs_an_acknowledgement_a_message_and_no_questions() {
+    const ACKNOWLEDGEMENT: usize = 21;
+    let (queue, wire) = (Queue::classic().await, Wire::to(&amqp_url()).unwrap());
+    let uri = wire.url().into();
+    let mut running = Running::start(Settings { uri, max_in_flight_bytes: 256 * MIB, ..settings(&queue.name) });
+    let mut requested = 0;
+    // The first 50 are more than the first window, of which nothing was known.
+    for acked in 1..=100 {
+        queue.publish(["a"]).await;
+        settle(running.take(1).await, Outcome::Delivered);
+        running.acked(acked).await;
+        if acked == 50 {
+            requested = wire.requested();
+        }
+    }
+    let requested = wire.requested() - requested;
+    // Heartbeats come on top, and a look at the consumer now and then; an acknowledgement may still be on its way.
+    assert!((48 * ACKNOWLEDGEMENT..100 * ACKNOWLEDGEMENT).contains(&requested), "{requested} bytes for 50 messages");
+    assert_eq!(running.stop().await, 0);
 }
 
 /// The most memory that the process has had, in bytes.
