@@ -63,15 +63,17 @@ impl Bench {
         self.ends.clear().await
     }
 
-    /// Runs cases in turns, round by round: A B A B.
+    /// Runs cases in turns, round by round: A B C, B C A. What a server does once in so many legs then meets another one each time.
     pub(crate) async fn turns(&mut self, cases: &[(String, Case)], rounds: usize) -> Result<Vec<Row>> {
         let mut legs = vec![Vec::with_capacity(rounds); cases.len()];
+        let mut turns: Vec<_> = cases.iter().zip(&mut legs).collect();
         for round in 1..=rounds {
-            for ((of, case), legs) in cases.iter().zip(&mut legs) {
+            for ((of, case), legs) in &mut turns {
                 let figures = leg::run(&self.settings, &mut self.ends, case).await?;
                 say(&format!("round {round}, {of}, {}: {figures}", case.runner.name()));
                 legs.push(figures);
             }
+            turns.rotate_left(1);
         }
         let rows = cases.iter().zip(legs).map(|((of, case), legs)| row(of, case, legs));
         Ok(rows.collect())

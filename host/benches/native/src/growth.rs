@@ -81,8 +81,9 @@ async fn counts(bench: &mut Bench, most: usize) -> Result<()> {
         let runners = if count > MANY { &[Runner::Host][..] } else { &[Runner::Native, Runner::Host] };
         let cases: Vec<Case> = runners.iter().map(|runner| Case::new(*runner, QueueType::Classic, count)).collect();
         let mut legs = vec![Vec::new(); cases.len()];
+        let mut turns: Vec<_> = cases.iter().zip(&mut legs).collect();
         for round in 1..=rounds {
-            for (case, legs) in cases.iter().zip(&mut legs) {
+            for (case, legs) in &mut turns {
                 let figures = if count < FEW {
                     again_and_again(bench, case).await?
                 } else {
@@ -91,6 +92,7 @@ async fn counts(bench: &mut Bench, most: usize) -> Result<()> {
                 say(&format!("round {round}, {count} messages, {}: {figures}", case.runner.name()));
                 legs.push(figures);
             }
+            turns.rotate_left(1);
         }
         all.extend(cases.iter().zip(legs).map(|(case, legs)| row(&count.to_string(), case, legs)));
     }

@@ -70,8 +70,9 @@ pub(crate) async fn run(bench: &mut Bench, settings: &Settings) -> Result<()> {
     let mut all = Vec::new();
     for rate in settings.rates.iter().copied() {
         let mut legs = TURNS.map(|runner| (runner, Vec::with_capacity(rounds)));
+        let mut turns: Vec<_> = legs.iter_mut().collect();
         for round in 1..=rounds {
-            for (runner, legs) in &mut legs {
+            for (runner, legs) in &mut turns {
                 let leg = leg(bench, *runner, rate, settings.seconds).await?;
                 say(&format!(
                     "round {round}, {rate}/s, {}: to the subscriber {}; to the committed row {}",
@@ -81,6 +82,7 @@ pub(crate) async fn run(bench: &mut Bench, settings: &Settings) -> Result<()> {
                 ));
                 legs.push(leg);
             }
+            turns.rotate_left(1);
         }
         let rows: Vec<Row> = legs.into_iter().map(|(runner, legs)| merged(rate, runner, legs)).collect::<Result<_>>()?;
         say(&format!(

@@ -47,7 +47,7 @@ enum Shape {
 
 /// Runs everything, prints it and keeps it.
 pub(crate) async fn run(bench: &mut Bench, settings: &Settings) -> Result<()> {
-    let (messages, rounds) = ((bench.settings.messages / 2).max(1), bench.settings.rounds(ROUNDS));
+    let (messages, rounds) = ((bench.settings.messages / 4).max(1), bench.settings.rounds(ROUNDS));
     for shape in [Shape::Sizes, Shape::Steps, Shape::Sinks, Shape::Replicas] {
         if settings.only.is_some_and(|only| only != shape) {
             continue;

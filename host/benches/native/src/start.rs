@@ -43,10 +43,12 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
     let mut rows = [Runner::Native, Runner::Host].map(|runner| (runner, Vec::with_capacity(rounds)));
     // Whatever is compiled and cached is so after the first.
     started(bench, Runner::Host).await?;
+    let mut turns: Vec<_> = rows.iter_mut().collect();
     for _ in 0..rounds {
-        for (runner, starts) in &mut rows {
+        for (runner, starts) in &mut turns {
             starts.push(started(bench, *runner).await?);
         }
+        turns.rotate_left(1);
     }
     let rows = rows.map(|(runner, starts)| Row { pipeline: runner.name(), starts });
     say(&format!("\nstart to first message, {rounds} starts each:\n\n{}\n", table(&rows)));

@@ -90,13 +90,15 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
     for queue_type in [QueueType::Classic, QueueType::Quorum] {
         let cases = [Runner::Host, Runner::Swapping].map(|runner| Case::new(runner, queue_type, messages));
         let (mut still, mut swapping, mut events) = (Vec::new(), Vec::new(), Vec::new());
+        let mut turns: Vec<_> = cases.iter().zip([&mut still, &mut swapping]).collect();
         for round in 1..=rounds {
-            for (case, legs) in cases.iter().zip([&mut still, &mut swapping]) {
+            for (case, legs) in &mut turns {
                 let (figures, swapped) = leg(bench, case).await?;
                 say(&format!("{} round {round}, {}: {figures} ({} swaps)", queue_type.name(), case.runner.name(), swapped.len()));
                 legs.push(figures);
                 events.extend(swapped);
             }
+            turns.rotate_left(1);
         }
         let rows: Vec<Row> = cases.iter().zip([still, swapping]).map(|(case, legs)| row(queue_type.name(), case, legs)).collect();
         say(&format!("\n{}\n\n{}\n", table("queue", &rows), summary(queue_type, &events)));
