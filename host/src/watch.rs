@@ -1,7 +1,8 @@
 //! Files that change while the host runs.
 //!
 //! What counts is the content, compared by digest: names, times and events only say when to look. The system's events come from the
-//! folders and not from the files, because a rename takes the watch of a file with it; a slow poll finds what no event told.
+//! folders and not from the files, because a rename takes the watch of a file with it; a slow poll finds what no event told. A poll
+//! reads what has another stamp than when it was read last, and everything now and then.
 
 mod contents;
 mod hints;

@@ -7,7 +7,7 @@ use super::memory::Memory;
 
 /// What each file holds; none for one that cannot be read: it is gone, a folder, or not for this process.
 ///
-/// Neither time nor size decide: a file that is restored from a copy has both of old, and an editor may write the same bytes again.
+/// Neither time nor size decide what is a change: a file that is restored from a copy has both of old, and an editor may write the same bytes again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Contents(BTreeMap<PathBuf, Option<[u8; 32]>>);
 
